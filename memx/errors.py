@@ -1,0 +1,39 @@
+"""Errors that are the user's to mend. The command line prints them without a traceback and exits with status 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something that the user gave is wrong, or is not there.
+
+    A message says what is wrong, where (file, dotted path, tensor), and the nearest right answer.
+    """
+
+
+class RecipeError(UserError):
+    """A recipe, an override or a component's options are wrong."""
+
+
+class DataError(UserError):
+    """A data set, clip or mask is missing, unreadable or inconsistent."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, unreadable, or belongs to another recipe."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` was probably meant to be, or None."""
+    matches = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> str:
+    """`unknown memory 'gated_dleta'; did you mean 'gated_delta'? There are: …`."""
+    known = sorted(known)
+    guess = nearest(word, known)
+    hint = f"; did you mean {guess!r}?" if guess else "."
+    return f"unknown {what} {word!r}{hint} There are: {', '.join(known) or 'none'}"
