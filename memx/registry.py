@@ -22,7 +22,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 from pydantic_core import PydanticCustomError, core_schema
@@ -74,7 +74,10 @@ class Entry:
         for p in self._parameters:
             if p.kind is p.KEYWORD_ONLY:
                 default = ... if p.default is inspect.Parameter.empty else p.default
-                fields[p.name] = (hints.get(p.name, Any), default)
+                hint = hints.get(p.name, Any)
+                if isinstance(default, Part):
+                    hint = Annotated[hint, refines(default)]
+                fields[p.name] = (hint, default)
         config = pydantic.ConfigDict(extra="forbid", validate_default=True, arbitrary_types_allowed=True, frozen=True)
         return pydantic.create_model(f"{self.kind}:{self.name}", __config__=config, **fields)
 
@@ -169,10 +172,41 @@ class Slot:
         return {"anyOf": choices}
 
 
+def refines(default: Part) -> pydantic.BeforeValidator:
+    """Lets a mapping without `type` stand for changes to the slot's default: `memory: {heads: 4}`."""
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, Mapping) and "type" not in value:
+            return {"type": default.type, **default.options, **value}
+        return value
+
+    return pydantic.BeforeValidator(fill)
+
+
 def _dump_part(value: Any) -> Any:
     if not isinstance(value, Part):
         raise ValueError(f"{value!r} was composed in Python and cannot be written into a recipe: register it and name it")
     return value.dump()
+
+
+def build_part(part: Callable[..., Any], **facts: Any) -> Any:
+    """Fill a slot: call a Part, class, partial or lambda with those of the facts that its signature names.
+
+    Raises RecipeError when it needs a fact that is not supplied.
+    """
+    if isinstance(part, Part):
+        return part(**facts)
+    parameters = inspect.signature(part).parameters.values()
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    missing = [
+        p.name
+        for p in parameters
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty and p.name not in facts
+    ]
+    if missing:
+        label = getattr(part, "__name__", repr(part))
+        raise RecipeError(f"{label} needs {', '.join(missing)}; this place in the model supplies {', '.join(facts)}")
+    return part(**{name: value for name, value in facts.items() if name in named})
 
 
 class Registry:

@@ -1,0 +1,65 @@
+"""The command line: one file a command. Nothing here imports torch before a command runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from memx._version import __version__
+from memx.cli import check, data, demo, env, evaluate, list_, predict, schema, show, train
+from memx.errors import UserError
+
+app = typer.Typer(
+    help="Explore how a video model should remember: memories, recipes, honest numbers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"memx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Explore how a video model should remember: memories, recipes, honest numbers."""
+
+
+app.command("train", rich_help_panel="Experiments")(train.train)
+app.command("eval", rich_help_panel="Experiments")(evaluate.evaluate)
+app.command("predict", rich_help_panel="Experiments")(predict.predict)
+app.command("demo", rich_help_panel="Experiments")(demo.demo)
+app.command("list", rich_help_panel="Components and recipes")(list_.list_)
+app.command("show", rich_help_panel="Components and recipes")(show.show)
+app.command("check", rich_help_panel="Components and recipes")(check.check)
+app.command("schema", rich_help_panel="Components and recipes")(schema.schema)
+app.add_typer(data.app, name="data", rich_help_panel="Data and machine")
+app.command("env", rich_help_panel="Data and machine")(env.env)
+
+
+def main() -> None:
+    """Entry point of the `memx` command. The user's mistakes give one message and exit status 2."""
+    debug = "--debug" in sys.argv
+    if debug:  # wherever it stands
+        sys.argv = [sys.argv[0], "--debug", *(a for a in sys.argv[1:] if a != "--debug")]
+    try:
+        app()
+    except UserError as error:
+        if debug:
+            raise
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)

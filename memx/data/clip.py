@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from memx.errors import DataError, unknown
+
+log = logging.getLogger(__name__)
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class Clip:
     labelled  (t,) bool: which frames have a trustworthy label
     spacing   (y, x) millimetres a pixel, or None where unknown
     fps       frames a second, or None
-    ed, es    0-based frame of end diastole and end systole, or None
+    ed, es    0-based frame of end diastole and end systole, or None; ED may come after ES
     ef        the reference ejection fraction in percent, or None
     """
 
@@ -60,21 +67,67 @@ class Case:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """Something in a data set that cannot be used, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What lies in a data set: every usable case, in a stable order, and what was left out."""
+
+    cases: list[Case]
+    skipped: list[Skipped] = field(default_factory=list)
+
+
 class Layout:
     """How a data set lies on disk. A subclass is registered with `layouts.register(name)`; options after the `*`.
 
+    A subclass gives `survey` and `load`.
+
     source   where the data set comes from and how to get it: three lines at most, shown when it is not there
+    labels   the label values that may occur and their names; empty where the layout does not know them
     """
 
-    source: str = ""
+    source: ClassVar[str] = ""
+    labels: ClassVar[Mapping[int, str]] = {}
+
+    def survey(self, root: Path) -> Survey:
+        """List the data set without reading pixels. Raises DataError when it is not there or not of this layout."""
+        raise NotImplementedError(f"{type(self).__name__} must define survey")
+
+    def load(self, case: Case) -> Clip:
+        """Read one case whole, at its own size and spacing. Raises DataError naming the file and the fix."""
+        raise NotImplementedError(f"{type(self).__name__} must define load")
 
     def cases(self, root: Path, split: str | None = None) -> list[Case]:
         """The cases of a split (`train`, `val`, `test`; None: all), in a stable order.
 
+        What had to be left out is logged as a warning; `survey` lists it.
         Raises DataError when the root is not there, is not of this layout, or the split is empty.
         """
-        raise NotImplementedError
+        if split is not None and split not in SPLITS:
+            raise DataError(unknown("split", split, SPLITS))
+        survey = self.survey(Path(root))
+        if survey.skipped:
+            shown = "; ".join(f"{skipped.what}: {skipped.why}" for skipped in survey.skipped[:5])
+            more = "; …" if len(survey.skipped) > 5 else ""
+            log.warning("%s: left out %d: %s%s", root, len(survey.skipped), shown, more)
+        cases = [case for case in survey.cases if split is None or case.split == split]
+        if not cases:
+            counts = ", ".join(f"{name} {sum(case.split == name for case in survey.cases)}" for name in SPLITS)
+            reasons = f"; {len(survey.skipped)} left out, the first ({_first(survey)})" if survey.skipped else ""
+            wanted = "is empty" if split is None else f"has no cases in split {split!r}"
+            raise DataError(f"the data set at {root} {wanted}; usable cases: {counts}{reasons}")
+        return cases
 
-    def load(self, case: Case) -> Clip:
-        """Read one case whole, at its own size and spacing. Raises DataError naming the file and the fix."""
-        raise NotImplementedError
+    def not_here(self, root: Path, why: str) -> DataError:
+        """The error for a root that does not hold this data set: what is wrong, then `source`."""
+        return DataError(f"{root}: {why}. {self.source}".rstrip())
+
+
+def _first(survey: Survey) -> str:
+    return f"{survey.skipped[0].what}: {survey.skipped[0].why}"

@@ -1,0 +1,4 @@
+"""Decoders: features and readout → mask logits."""
+
+from memx.decoders.base import Decoder, DecoderSlot
+from memx.decoders.upsample import Upsample, UpsampleBlock

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Annotated
+
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from memx.registry import Slot
 
 
 class Fusion(nn.Module):
@@ -14,4 +19,12 @@ class Fusion(nn.Module):
     """
 
     def forward(self, x: Float[Tensor, "b cx y x"], y: Float[Tensor, "b cy y x"]) -> Float[Tensor, "b c y x"]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+FusionSlot = Annotated[Callable[..., Fusion], Slot("fusion")]
+
+
+def project(in_dim: int, out_dim: int) -> nn.Module:
+    """conv1×1 where the number of channels changes, nothing where it does not."""
+    return nn.Identity() if in_dim == out_dim else nn.Conv2d(in_dim, out_dim, 1)

@@ -1,0 +1,36 @@
+"""What several commands share: their arguments, and telling overrides from files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="path.to.key=value …, e.g. train.batch=4 model.memory=linear", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one")]
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words that name things, and words that are overrides (`path.to.key=value`, unless a file is called so)."""
+    overrides = [w for w in words if re.match(r"^[A-Za-z_]\w*(\.\w+)*=", w) and not Path(w).exists()]
+    return [w for w in words if w not in overrides], overrides
+
+
+def pick_device(name: str) -> str:
+    """`auto` resolved; a device that is not here is refused."""
+    import torch
+
+    from memx.errors import UserError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not available here: {str(error).splitlines()[0]}") from None
+    return name

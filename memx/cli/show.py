@@ -1,0 +1,107 @@
+"""`memx show <kind> <name>`: what a component computes and what may be said to it."""
+
+from __future__ import annotations
+
+import typing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from memx.registry import Entry
+
+
+def show(
+    kind: Annotated[str, typer.Argument(help="memory, fusion, encoder, decoder, model, layout, transform, loss … or recipe")],
+    name: Annotated[str, typer.Argument(help="Its name, as `memx list` prints it.")],
+) -> None:
+    """Show a component (equation, options with defaults and meaning, state, forms, source) or a filled recipe."""
+    from rich.console import Console
+    from rich.syntax import Syntax
+    from rich.table import Table
+    from rich.text import Text
+
+    from memx.recipe import Recipe
+    from memx.registry import registry
+
+    console = Console(highlight=False)
+    if kind == "recipe":
+        console.print(Syntax(Recipe.load(name).to_yaml(), "yaml", background_color="default", word_wrap=True))
+        return
+    entry = registry(kind)[name]
+    console.print(Text.assemble((f"{entry.kind} ", "dim"), (entry.name, "bold cyan")))
+    console.print(Text(entry.doc))
+    console.print()
+    if entry.options.model_fields:
+        table = Table(title="options", title_justify="left", box=None, pad_edge=False, title_style="bold")
+        for column in ("option", "type", "default", "meaning"):
+            table.add_column(column, style="cyan" if column == "option" else "", no_wrap=column == "option")
+        for option in describe_options(entry):
+            table.add_row(*option)
+        console.print(table)
+    else:
+        console.print("no options")
+    console.print()
+    console.print(Text.assemble(("facts  ", "bold"), ", ".join(entry.facts) or "none"))
+    if kind == "memory":
+        for label, value in memory_facts(entry).items():
+            console.print(Text.assemble((f"{label}  ", "bold"), value))
+
+
+def describe_options(entry: Entry) -> list[tuple[str, str, str, str]]:
+    """Name, type, default and meaning of each option of a component."""
+    return [
+        (name, type_text(info.annotation, info.metadata), default_text(info), info.description or "")
+        for name, info in entry.options.model_fields.items()
+    ]
+
+
+def type_text(annotation: Any, metadata: Any = ()) -> str:
+    """A type as a reader of recipes would say it: `relu | elu`, `int ≥ 1`, `memory`."""
+    from memx.registry import Slot
+
+    for item in metadata:
+        if isinstance(item, Slot):
+            return item.kind
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return type_text(args[0], args[1:])
+    if origin is typing.Literal:
+        return " | ".join(map(str, args))
+    if annotation is type(None):
+        return "null"
+    if origin in (list, tuple, dict):
+        return f"{origin.__name__} of {', '.join(dict.fromkeys(type_text(a) for a in args if a is not Ellipsis))}"
+    if args:
+        return " | ".join(type_text(a) for a in args)
+    words = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = [f"{sign} {getattr(m, key)}" for m in metadata for key, sign in words.items() if getattr(m, key, None) is not None]
+    return " ".join([getattr(annotation, "__name__", str(annotation)), ", ".join(bounds)]).strip()
+
+
+def default_text(info: Any) -> str:
+    """A default as a recipe would write it."""
+    from memx.registry import Part
+
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True)
+    if isinstance(value, Part):
+        options = "".join(f", {k}: {v}" for k, v in value.options.items())
+        return f"{{type: {value.type}{options}}}" if options else value.type
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def memory_facts(entry: Entry) -> dict[str, str]:
+    """Forms, reading order and state size of a memory at GDKVM's dimensions."""
+    from memx.memory.base import Shape
+
+    memory = entry.build({"key_dim": 64, "value_dim": 256, "feature_dim": 256}, entry.validate({}))
+    forms = dict.fromkeys(["recurrent", *memory.forms])
+    after = {n: memory.cost(Shape(frames=n, tokens=256)) for n in (1, 10)}
+    return {
+        "forms": ", ".join(forms),
+        "reads": memory.reads.replace("_", " "),
+        "state": f"{after[1].state_bytes:,} bytes after 1 frame, {after[10].state_bytes:,} after 10 (key 64, value 256, 256 tokens, 1 object)",
+        "cost": f"{after[10].macs / 10 / 1e6:,.1f} M multiply-accumulates a frame (the same sizes)",
+    }

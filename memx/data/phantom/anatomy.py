@@ -1,0 +1,250 @@
+"""The moving anatomy of one view, in millimetres: x to the right, y downwards, the probe at the origin.
+
+The volume is met exactly. With half-widths r(s, t) = r₀(s) · (1 − κ(t) · w(s)) on each of the four sides and a long
+axis L(t), the volume V = π/4 · L ∫ (r_septal + r_lateral)(r_inferior + r_anterior) ds is a quadratic in κ, and κ(t) is
+its smaller root for the volume that the cycle wants. Bending the axis, slanting the annulus and turning the heart move
+points parallel to the discs or rigidly, and leave volumes alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import CubicSpline
+
+from memx.data.phantom import cycle
+from memx.data.phantom.population import WALLS, Heart, Patient, View, ViewName
+
+NODES = 97  # points a wall, from the annulus to the apex
+Curve = Float[np.ndarray, "t m 2"]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Curves of every frame, all in image coordinates.
+
+    endocardium, epicardium   from the left annulus over the apex to the right annulus
+    atrium                    from the left annulus round the atrial roof to the right annulus
+    leaflets                  of the mitral valve (and in 4CH of the tricuspid), hinge to tip
+    right_wall, right_atrium  4CH only: the right ventricle's free wall, apex to annulus; the right atrium's outline
+    volumes                   of the left ventricle, in millilitres
+    """
+
+    endocardium: Curve
+    epicardium: Curve
+    atrium: Curve
+    leaflets: tuple[Curve, ...]
+    right_wall: Curve | None
+    right_atrium: Curve | None
+    volumes: Float[np.ndarray, " t"]
+
+    def cavity(self) -> Curve:
+        """Outline of the left ventricular cavity; the chord of the annulus closes it."""
+        return self.endocardium
+
+    def muscle(self) -> Curve:
+        """Outline of cavity and myocardium together."""
+        return np.concatenate((self.endocardium[:, :1], self.epicardium, self.endocardium[:, -1:]), axis=1)
+
+
+def profile(heart: Heart, s: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """Half-width at height s over the widest: a blunt apex, the widest disc, a narrower base."""
+    below = np.clip(1 - s / heart.widest, 0.0, 1.0) ** heart.roundness
+    above = np.clip((s - heart.widest) / (1 - heart.widest), 0.0, 1.0) ** 2
+    return np.sqrt(1 - below) * (1 - (1 - heart.base) * above)
+
+
+def half_width(patient: Patient) -> float:
+    """The mean half-width of the widest disc in the 4CH view that gives the patient's EDV, in millimetres."""
+    heart = patient.heart
+    moments = _moments(heart)
+    return float(np.sqrt(patient.edv * 1000 / (np.pi / 4 * heart.length * heart.flattening * moments[0])))
+
+
+def _moments(heart: Heart) -> tuple[float, float, float]:
+    """∫ profile² · (sum of the two sides of one view) · (of the other) ds, expanded in powers of −κ."""
+    s = (np.arange(512) + 0.5) / 512
+    square = profile(heart, s) ** 2
+    (a0, a1), (b0, b1) = (
+        (
+            sum(heart.walls[w].reach for w in walls) * np.ones_like(s),
+            np.sum([heart.walls[w].reach * heart.walls[w].motion(s) for w in walls], axis=0),
+        )
+        for walls in WALLS.values()
+    )
+    return tuple(float(np.mean(square * term)) for term in (a0 * b0, a0 * b1 + a1 * b0, a1 * b1))
+
+
+def inward(patient: Patient, emptied: Float[np.ndarray, " t"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """κ(t), the long axis in millimetres and the volume in millilitres for a contraction between 0 and 1."""
+    heart = patient.heart
+    volume = patient.edv - (patient.edv - patient.esv) * emptied
+    length = heart.length * (1 - heart.shortening * emptied)
+    c0, c1, c2 = _moments(heart)
+    wanted = volume / patient.edv * c0 * heart.length / length
+    kappa = (c1 - np.sqrt(np.maximum(c1 * c1 - 4 * c2 * (c0 - wanted), 0.0))) / (2 * c2)
+    return kappa, length, volume
+
+
+def build(patient: Patient, view_name: ViewName, phases: Float[np.ndarray, " t"]) -> Anatomy:
+    """The anatomy of one view at the given phases of the cycle."""
+    view, heart = patient.views[view_name], patient.heart
+    emptied = cycle.contraction(patient, phases)
+    open_ = cycle.opening(patient, phases)
+    kappa, length, volumes = inward(patient, emptied)
+    endo, thickness = _endocardium(patient, view, kappa, length)
+    epi = endo + thickness[..., None] * _outward(endo)
+    atrium = _atrium(view, heart, endo, length, emptied)
+    leaflets = list(_mitral(endo, open_))
+    right_wall = right_atrium = None
+    if view_name == "4CH":
+        right_wall, right_atrium, tricuspid = _right_heart(patient, endo, epi, atrium, emptied, open_)
+        leaflets += tricuspid
+    place = _placement(view, emptied)
+    return Anatomy(
+        endocardium=place(endo),
+        epicardium=place(epi),
+        atrium=place(atrium),
+        leaflets=tuple(place(leaflet) for leaflet in leaflets),
+        right_wall=None if right_wall is None else place(right_wall),
+        right_atrium=None if right_atrium is None else place(right_atrium),
+        volumes=volumes,
+    )
+
+
+def _placement(view: View, emptied: np.ndarray):
+    """Heart coordinates (apex at 0, long axis along y) → image coordinates."""
+    angle = np.deg2rad(view.tilt + view.rocking * emptied)[:, None]
+    cos, sin = np.cos(angle), np.sin(angle)
+
+    def place(curve: Curve) -> Curve:
+        x, y = curve[..., 0], curve[..., 1]
+        return np.stack((view.apex_x + cos * x + sin * y, view.apex_depth - sin * x + cos * y), axis=-1)
+
+    return place
+
+
+def _endocardium(patient: Patient, view: View, kappa: np.ndarray, length: np.ndarray) -> tuple[Curve, np.ndarray]:
+    """The cut's endocardial curve and the wall's thickness along it, which follows from the wall's constant volume."""
+    heart = patient.heart
+    widest = half_width(patient) * (1.0 if view.name == "4CH" else heart.flattening)
+    apex = _apex_of_cut(heart, view.foreshortening)
+    s = apex + (1 - apex) * np.linspace(1.0, 0.0, NODES) ** 2
+    shape = profile(heart, s)
+    cut = np.sqrt(np.clip(1 - (view.foreshortening * (1 - s) / np.maximum(shape, 1e-9)) ** 2, 0.0, 1.0))
+    cut[-1] = 0.0
+    sides, depths = [], []
+    for sign, name in zip((-1.0, 1.0), WALLS[view.name], strict=True):
+        wall = heart.walls[name]
+        still = widest * wall.reach * shape * cut
+        moved = still * (1 - kappa[:, None] * wall.motion(s))
+        x = sign * moved
+        y = length[:, None] * s + view.annulus * x * s**2
+        x = x + view.bend * length[:, None] * np.sin(np.pi * s)
+        sides.append(np.stack((x, y), axis=-1))
+        at_rest = wall.thickness * (0.68 + 0.32 * np.sin(np.pi * np.clip(s / 1.1, 0, 1)) ** 0.7)
+        kept = at_rest * (still + at_rest / 2) * heart.length / length[:, None]
+        depths.append(np.sqrt(moved**2 + 2 * kept) - moved)
+    left, right = sides
+    thickness = np.concatenate((depths[0], depths[1][:, -2::-1]), axis=1)
+    tip = slice(NODES - 16, NODES + 15)  # the two walls meet at the apex: blend their thicknesses
+    blend = np.hanning(33)[1:-1]
+    thickness[:, tip] += blend * (0.5 * (depths[0][:, -1:] + depths[1][:, -1:]) - thickness[:, tip])
+    return np.concatenate((left, right[:, -2::-1]), axis=1), thickness
+
+
+def _apex_of_cut(heart: Heart, foreshortening: float) -> float:
+    """The height at which a cut that misses the apex leaves the cavity: profile(s) = foreshortening · (1 − s)."""
+    s = np.linspace(0.0, 0.5, 4001)
+    return float(s[np.argmax(profile(heart, s) >= foreshortening * (1 - s))])
+
+
+def _outward(curve: Curve) -> Curve:
+    """Unit normals of a curve that runs clockwise on the screen from the lower left: to its left."""
+    tangent = np.gradient(curve, axis=1)
+    normal = np.stack((tangent[..., 1], -tangent[..., 0]), axis=-1)
+    return normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
+
+
+def _atrium(view: View, heart: Heart, endo: Curve, length: np.ndarray, emptied: np.ndarray) -> Curve:
+    """The left atrium: its roof stays where it is, so the descending annulus fills it while the ventricle empties."""
+    left, right = endo[:, :1], endo[:, -1:]
+    middle, across = (left + right) / 2, (right - left) / 2
+    roof = np.array([view.atrium_shift, heart.length + view.atrium_length])
+    down = roof - middle
+    annulus = np.linalg.norm(across, axis=-1)
+    widest = np.maximum(view.atrium_width / 2 * (1 + view.atrium_expansion * emptied[:, None]), annulus)
+    zeta = 1 - np.linspace(-1.0, 1.0, 2 * NODES - 1) ** 2  # 0 at the hinges, 1 at the roof
+    side = np.sign(np.linspace(-1.0, 1.0, 2 * NODES - 1))
+    turn = 0.42
+    spread = np.where(zeta < turn, np.sin(np.pi / 2 * np.minimum(zeta / turn, 1)), 1.0)
+    closing = np.sqrt(np.clip(1 - (np.maximum(zeta - turn, 0) / (1 - turn)) ** 2.3, 0, 1))
+    width = (annulus + (widest - annulus) * spread) * closing
+    unit = across / annulus[..., None]
+    return middle + unit * (side * width)[..., None] + down * zeta[:, None]
+
+
+def _mitral(endo: Curve, open_: np.ndarray) -> tuple[Curve, Curve]:
+    """Anterior (left) and posterior (right) leaflet: closed they meet a little above the annulus, open they hang."""
+    left, right = endo[:, 0], endo[:, -1]
+    across = right - left
+    up = np.stack((across[:, 1], -across[:, 0]), axis=-1) / np.linalg.norm(across, axis=-1, keepdims=True)
+    width = np.linalg.norm(across, axis=-1, keepdims=True)
+    meet = left + 0.6 * across + 0.14 * width * up
+    return (
+        _leaflet(left, meet, left + 0.3 * across + 0.58 * width * up, 0.12 * width * up, open_),
+        _leaflet(right, meet, right - 0.14 * across + 0.36 * width * up, 0.05 * width * up, open_),
+    )
+
+
+def _leaflet(hinge, closed_tip, open_tip, belly, open_) -> Curve:
+    o = open_[:, None]
+    tip = (1 - o) * closed_tip + o * open_tip
+    middle = (hinge + tip) / 2 + belly * (0.4 + o)
+    u = np.linspace(0.0, 1.0, 25)[None, :, None]
+    return (1 - u) ** 2 * hinge[:, None] + 2 * u * (1 - u) * middle[:, None] + u**2 * tip[:, None]
+
+
+def _right_heart(
+    patient: Patient, endo: Curve, epi: Curve, atrium: Curve, emptied: np.ndarray, open_: np.ndarray
+) -> tuple[Curve, Curve, list[Curve]]:
+    """What a 4CH view shows of the right heart, to the left of the septum."""
+    rng = patient.rng(20)
+    size = (patient.edv / 120.0) ** (1 / 3)
+    width, bulge = rng.uniform(30, 40) * size**0.5, rng.uniform(4, 10)
+    septum, hinge = epi[:, 62], endo[:, 0]
+    crux = epi[:, 1] + np.array([1.0, -3.0])
+    e = emptied[:, None]
+    corner = endo[:1, 0] + np.array([-1.0, 0.0]) * (width + 6) + np.array([0.0, -4.0])
+    corner = corner + e * np.array([4.0, -0.2 * patient.heart.length * 0.9])
+    start = septum + np.array([-1.0, 0.0])
+    along = corner - start
+    out = np.stack((-along[:, 1], along[:, 0]), axis=-1)
+    out = out / np.linalg.norm(out, axis=-1, keepdims=True)
+    swell = (bulge + 5) * (1 - 0.7 * e)
+    wall = _spline([start, start + 0.35 * along + 0.8 * swell * out, start + 0.72 * along + swell * out, corner])
+    roof_y = atrium[..., 1].max()
+    low = np.array([rng.uniform(-0.5, -0.2) * width, rng.uniform(-6, 2)])
+    floor = np.array([atrium[0, :, 0].min() - 2.0, roof_y]) + low
+    floor = np.broadcast_to(floor, corner.shape)
+    side = (corner + floor) / 2 + np.array([-7.0, 4.0]) * (1 + 0.4 * e)
+    join = atrium[:, 44] + np.array([-2.0, 0.0])
+    chamber = _spline([corner, side, floor, (floor + join) / 2 + np.array([4.0, 3.0]), join])
+    across = corner - crux
+    up = np.stack((-across[:, 1], across[:, 0]), axis=-1) * -1.0
+    up = up * np.sign(-up[:, 1:])
+    meet = crux + 0.5 * across + 0.1 * up
+    leaflets = [
+        _leaflet(crux, meet, crux + 0.12 * across + 0.42 * up, 0.0 * up, open_),
+        _leaflet(corner, meet, corner - 0.25 * across + 0.45 * up, 0.05 * up, open_),
+    ]
+    del hinge
+    return wall, chamber, leaflets
+
+
+def _spline(points: list[np.ndarray], nodes: int = 81) -> Curve:
+    knots = np.stack(np.broadcast_arrays(*points), axis=0)
+    u = np.linspace(0.0, 1.0, nodes)
+    return np.moveaxis(CubicSpline(np.linspace(0, 1, len(points)), knots, axis=0)(u), 0, 1)

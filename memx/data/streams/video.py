@@ -1,0 +1,102 @@
+"""AVI, MP4, MOV and MKV clips through PyAV, decoded one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream as AvStream
+
+from memx.data.streams.base import Facts, Stream, check_complete
+from memx.data.streams.intensity import Intensity
+from memx.errors import DataError
+
+_RIFF_SIZE_UNKNOWN = (0, 0xFFFFFFFF)
+
+
+class VideoStream(Stream):
+    """The first video track of a file; one stored frame a time step, timestamps are not resampled.
+
+    Values are fractions of the full range at the video's own bit depth. `fps` is the average rate.
+    """
+
+    kind = "video"
+
+    def __init__(self, path: Path, *, colour: bool = False):
+        _check_riff(path)
+        with _open(path) as container:
+            track = _track(path, container)
+            context = track.codec_context
+            component = context.format.components[0] if context.format else None
+            self.bits = 8 if component is None or component.bits <= 8 else 16
+            self.rate: Fraction | None = track.average_rate or track.guessed_rate
+            coloured = context.format is None or len(context.format.components) > 2
+            facts = Facts(
+                size=(context.height, context.width),
+                length=track.frames or None,
+                fps=float(self.rate) if self.rate else None,
+                spacing_note="a video file carries no millimetre spacing",
+                coloured=coloured,
+            )
+        self._pixels = ("rgb24" if self.bits == 8 else "rgb48le") if coloured else ("gray" if self.bits == 8 else "gray16le")
+        super().__init__(path, facts, colour=colour)
+
+    def declared_intensity(self) -> Intensity:
+        return Intensity.of_bits(self.bits)
+
+    def stored_frames(self) -> Iterator[np.ndarray]:
+        count = discarded = 0
+        with _open(self.path) as container:
+            try:
+                for packet in container.demux(_track(self.path, container)):
+                    discarded += packet.is_discard  # cut away by an MP4 edit list
+                    for frame in packet.decode():
+                        if frame.is_corrupt:
+                            raise DataError(f"{self.path}: frame {count} is damaged; copy the file again from its source")
+                        yield frame_pixels(frame, self._pixels)
+                        count += 1
+            except av.FFmpegError as error:
+                raise DataError(
+                    f"{self.path}: frame {count} cannot be decoded, the file is truncated or damaged ({error.strerror})"
+                ) from None
+        check_complete(self.path, self.length, count + discarded)
+
+
+def frame_pixels(frame: av.VideoFrame, pixels: str) -> np.ndarray:
+    """A decoded frame as an array (y, x) or (y, x, 3) of the named pixel format."""
+    return frame.to_ndarray(format=pixels)
+
+
+def _open(path: Path) -> InputContainer:
+    try:
+        return av.open(str(path), "r", metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise DataError(f"{path}: not a readable video ({error.strerror}); a cut-off MP4 has lost its index") from None
+
+
+def _track(path: Path, container: InputContainer) -> AvStream:
+    if not container.streams.video:
+        raise DataError(f"{path}: the file has no video track")
+    track = container.streams.video[0]
+    if track.codec_context is None or not track.codec_context.width:
+        raise DataError(f"{path}: the video track cannot be decoded here; re-encode it: ffmpeg -i IN -c:v libx264 OUT.mp4")
+    return track
+
+
+def _check_riff(path: Path) -> None:
+    """Refuse an AVI file that is shorter than its own RIFF header says."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"AVI ":
+        return
+    promised = int.from_bytes(head[4:8], "little")
+    there = path.stat().st_size
+    if promised not in _RIFF_SIZE_UNKNOWN and there < promised + 8:
+        raise DataError(
+            f"{path}: truncated AVI: the header promises {promised + 8} bytes, the file has {there}; copy it again from "
+            "its source"
+        )

@@ -1,0 +1,92 @@
+"""Checkpoints: weights in safetensors with the recipe inside, and a resumable training state without pickled code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from memx.engine.run import RunFolder
+from memx.errors import CheckpointError, nearest
+from memx.files import atomic
+from memx.recipe import Recipe
+
+
+def save_weights(path: Path, model: nn.Module, recipe: Recipe, **facts: str) -> None:
+    """Write a model's tensors, with the filled recipe in the file's header."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    header = {"format": "memx", "recipe": recipe.to_yaml(), "model_hash": recipe.model_hash, **facts}
+    with atomic(path) as part:
+        safetensors.torch.save_file(tensors, part, metadata=header)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file. Raises CheckpointError when it is missing or damaged."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a safetensors checkpoint, or cut short: {error}") from None
+
+
+def load_checkpoint(path: Path) -> tuple[Recipe, dict[str, Tensor]]:
+    """Recipe and tensors of a run folder or a `.safetensors` file that `save_weights` wrote."""
+    if path.is_dir():
+        run = RunFolder.open(path)
+        recipe = run.recipe
+        tensors, header = read_weights(run.weights)
+        if header.get("model_hash") not in (None, recipe.model_hash):
+            raise CheckpointError(
+                f"{run.weights}: was written for another model ({header['model_hash']}) than {path / 'recipe.yaml'} "
+                f"describes ({recipe.model_hash}); restore the recipe that it was trained with"
+            )
+        return recipe, tensors
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such run folder or checkpoint; `memx train` writes run folders under runs/")
+    tensors, header = read_weights(path)
+    if "recipe" not in header:
+        raise CheckpointError(f"{path}: holds no recipe, so memx cannot know the model; give the run folder instead")
+    recipe = Recipe.from_yaml(header["recipe"], name=f"{path} (header)", folder=path.parent)
+    if recipe.plugins:
+        raise CheckpointError(f"{path}: its recipe needs plug-ins ({', '.join(recipe.plugins)}); give the run folder instead")
+    return recipe, tensors
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load tensors into a model; refuses missing, surplus and misshapen ones by name, all at once."""
+    own = model.state_dict()
+    wrong = [f"  missing: {name} {list(own[name].shape)}" for name in own if name not in tensors]
+    for name, tensor in tensors.items():
+        if name not in own:
+            guess = nearest(name, own)
+            wrong.append(f"  surplus: {name} {list(tensor.shape)}" + (f" (the model has {guess})" if guess else ""))
+        elif tensor.shape != own[name].shape:
+            wrong.append(f"  shape: {name} is {list(tensor.shape)}, the model wants {list(own[name].shape)}")
+    if wrong:
+        shown = wrong[:12] + ([f"  … and {len(wrong) - 12} more"] if len(wrong) > 12 else [])
+        lines = "\n".join(shown)
+        raise CheckpointError(f"{source}: this checkpoint belongs to another recipe:\n{lines}")
+    model.load_state_dict(dict(tensors))
+
+
+def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write optimiser, generators and counters: tensors and plain values only."""
+    with atomic(path) as part:
+        torch.save(dict(state), part)
+
+
+def load_training_state(path: Path) -> dict[str, Any]:
+    """Read what `save_training_state` wrote; pickled code is refused (`weights_only=True`)."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no training state to resume from; start without --resume") from None
+    except Exception as error:
+        raise CheckpointError(f"{path}: damaged or unsafe training state: {str(error).splitlines()[0]}") from None

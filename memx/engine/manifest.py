@@ -1,0 +1,85 @@
+"""What a run was made with: code, machine, libraries, data."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memx._version import __version__
+from memx.recipe import Recipe
+
+_LIBRARIES = ("torch", "numpy", "scipy", "monai", "accelerate", "safetensors", "pydantic", "nibabel", "av", "pydicom")
+
+
+def environment() -> dict[str, Any]:
+    """Machine and libraries, as `memx env` prints them."""
+    from memx import ops
+
+    return {
+        "memx": __version__,
+        "git": git_revision(Path(__file__).resolve().parent),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "cuda": torch.version.cuda,
+        "backends": ops.backends(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+    }
+
+
+def manifest(recipe: Recipe, data: dict[str, Any], argv: list[str] | None = None) -> dict[str, Any]:
+    """The record that a run folder keeps."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": argv if argv is not None else sys.argv[1:],
+        "recipe": recipe.name,
+        "recipe_hash": recipe.hash,
+        "model_hash": recipe.model_hash,
+        "seed": recipe.seed,
+        "data": data,
+        "environment": environment(),
+    }
+
+
+def processor_name() -> str:
+    """The processor's own name where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def git_revision(folder: Path) -> dict[str, Any] | None:
+    """Revision and dirty flag of the checkout that memx runs from; None for an installed wheel."""
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    tracked = git("ls-files", "--error-unmatch", __file__)
+    revision = git("rev-parse", "HEAD") if tracked else None
+    return {"revision": revision, "dirty": bool(git("status", "--porcelain"))} if revision else None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

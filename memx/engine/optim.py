@@ -1,0 +1,59 @@
+"""Optimiser and schedule as a recipe's `train:` section says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import nn, optim
+
+from memx.recipe import Train
+from memx.registry import encoders
+
+
+def make_optimizer(model: nn.Module, train: Train) -> optim.Optimizer:
+    """AdamW in up to four groups: encoders or not, weight decay or not.
+
+    Encoders learn at `learning_rate · encoder_lr_factor`. Parameters that carry `_no_weight_decay` (a gate's A_log and
+    dt_bias) are not decayed.
+    """
+    kinds = tuple(entry.factory for entry in encoders if isinstance(entry.factory, type))
+    in_encoder = {id(p) for m in model.modules() if isinstance(m, kinds) for p in m.parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            key = (id(parameter) in in_encoder, getattr(parameter, "_no_weight_decay", False))
+            groups.setdefault(key, []).append(parameter)
+    return optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": train.learning_rate * (train.encoder_lr_factor if encoder else 1.0),
+                "weight_decay": 0.0 if exempt else train.weight_decay,
+            }
+            for (encoder, exempt), parameters in groups.items()
+        ],
+        lr=train.learning_rate,
+    )
+
+
+def make_schedule(optimizer: optim.Optimizer, train: Train) -> optim.lr_scheduler.LambdaLR:
+    """The learning-rate factor of every step; see `schedule_factor`."""
+    return optim.lr_scheduler.LambdaLR(optimizer, schedule_factor(train))
+
+
+def schedule_factor(train: Train) -> Callable[[int], float]:
+    """step ↦ factor: linear warm-up, then `step` (× 0.1 at 1/3 and 2/3 of the run), `cosine` (to 0) or `constant`."""
+
+    def factor(step: int) -> float:
+        if step < train.warmup:
+            return (step + 1) / train.warmup
+        done = step / train.iterations
+        if train.schedule == "step":
+            return 0.1 ** ((done >= 1 / 3) + (done >= 2 / 3))
+        if train.schedule == "cosine":
+            span = max(train.iterations - train.warmup, 1)
+            return 0.5 * (1 + math.cos(math.pi * (step - train.warmup) / span))
+        return 1.0
+
+    return factor

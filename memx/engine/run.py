@@ -1,0 +1,95 @@
+"""Run folders: what an experiment leaves behind, complete enough to be loaded and judged alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from memx.errors import CheckpointError, UserError
+from memx.files import cannot_write, write_text
+from memx.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`recipe.yaml` (filled), `manifest.json`, `model.safetensors` (best), `last/` (resumable), `history.csv`, reports."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, recipe: Recipe, path: Path | None = None) -> RunFolder:
+        """A new folder, `runs/<date>_<name>_<hash>` unless `path` says another; an existing run is never written over."""
+        if path is None:
+            stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+            path = Path("runs") / f"{stamp}_{recipe.name}_{recipe.hash[:6]}"
+            for n in range(2, 1000):
+                if not path.exists():
+                    break
+                path = path.with_name(f"{stamp}_{recipe.name}_{recipe.hash[:6]}_{n}")
+        if (path / "recipe.yaml").exists():
+            raise UserError(f"{path}: there is a run here already; go on with it by --resume, or choose another --out")
+        if path.is_dir() and any(path.iterdir()):
+            raise UserError(f"{path}: is not empty and no run; choose another --out")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from None
+        run = cls(path)
+        run._write_recipe(recipe)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run folder."""
+        path = Path(path)
+        if not path.exists():
+            raise CheckpointError(f"{path}: no such run folder; `memx train` writes them under runs/")
+        if not (path / "recipe.yaml").is_file():
+            raise CheckpointError(f"{path}: not a run folder: it has no recipe.yaml")
+        return cls(path)
+
+    def _write_recipe(self, recipe: Recipe) -> None:
+        names: list[str] = []
+        for plugin in map(Path, recipe.plugins):
+            target = self.path / "plugins" / plugin.name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(plugin, target)
+            names.append(f"plugins/{plugin.name}")
+        data = recipe.data
+        if data.root is not None:  # so that the run can be opened from any folder
+            data = data.model_copy(update={"root": data.root.expanduser().resolve()})
+        write_text(self.path / "recipe.yaml", recipe.model_copy(update={"plugins": names, "data": data}).to_yaml())
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return Recipe.load(self.path / "recipe.yaml")
+
+    @property
+    def weights(self) -> Path:
+        """The best weights by validation, or the last ones where no validation has been made yet."""
+        best = self.path / "model.safetensors"
+        return best if best.exists() else self.last_weights
+
+    @property
+    def best_weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def last_weights(self) -> Path:
+        return self.path / "last" / "model.safetensors"
+
+    @property
+    def training_state(self) -> Path:
+        return self.path / "last" / "training_state.pt"
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        write_text(self.path / name, json.dumps(data, indent=2, default=str) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        return json.loads((self.path / name).read_text(encoding="utf-8"))

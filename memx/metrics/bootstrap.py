@@ -1,0 +1,32 @@
+"""Intervals over patients: frames of one patient are not independent, so patients are what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Interval = tuple[float, float]
+
+
+def patient_bootstrap(
+    values: Sequence[float], patients: Sequence[str], *, draws: int = 2000, level: float = 0.95, seed: int = 0
+) -> Interval | None:
+    """Percentile interval of the mean of `values` (n,) when the patients that they come from are drawn again.
+
+        mean*_b = Σ_p w_bp Σ_{i of p} x_i / Σ_p w_bp n_p,   w_b ~ Multinomial(P, 1/P)
+
+    Every draw takes as many patients as there are, with all their values. None below two patients, since one patient
+    says nothing about the next. Raises ValueError for two lengths. Seeded: the same input gives the same interval.
+    """
+    if len(values) != len(patients):
+        raise ValueError(f"{len(values)} values and {len(patients)} patients; every value has its patient")
+    names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    if len(names) < 2:
+        return None
+    sums = np.bincount(owner, weights=np.asarray(values, dtype=np.float64))
+    counts = np.bincount(owner)
+    weights = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    means = (weights @ sums) / (weights @ counts)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

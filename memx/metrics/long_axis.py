@@ -1,0 +1,134 @@
+"""The long axis of the left ventricle, found from its mask in an apical view, and the discs perpendicular to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from memx.metrics.surface import Spacing, check_spacing, surface
+
+Point = tuple[float, float]
+DISCS = 20
+
+
+@dataclass(frozen=True)
+class LongAxis:
+    """The line from the middle of the mitral annulus to the apex.
+
+    base, apex  (y, x), in mm where the spacing is known, else in pixels; pixel (i, j) has its centre at (i·sy, j·sx)
+    length      from base to apex
+    """
+
+    base: Point
+    apex: Point
+    length: float
+
+    @property
+    def direction(self) -> Point:
+        """Unit vector (y, x) from base to apex."""
+        return (self.apex[0] - self.base[0]) / self.length, (self.apex[1] - self.base[1]) / self.length
+
+
+@dataclass(frozen=True)
+class Discs:
+    """A mask cut into slabs of one height, perpendicular to its long axis, from base to apex.
+
+    diameters  (d,) the mean width of the mask in each slab: its area there over the height
+    height     of one slab; d · height is the extent of the whole mask along the axis
+    """
+
+    diameters: NDArray[np.float64]
+    height: float
+
+
+def cavity(mask: ArrayLike) -> NDArray[np.bool_]:
+    """The largest piece of a mask (y, x) with its holes filled: specks beside a ventricle would bend its axis."""
+    solid = np.asarray(mask)
+    if solid.dtype != np.bool_ or solid.ndim != 2:
+        raise TypeError(f"mask is {solid.dtype} of shape {solid.shape}; wants a boolean mask (y, x)")
+    labels, count = ndimage.label(solid)  # pyright: ignore[reportGeneralTypeIssues]
+    if count > 1:
+        solid = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    return ndimage.binary_fill_holes(solid) if count else solid.copy()
+
+
+def long_axis(mask: ArrayLike, spacing: Spacing | None) -> LongAxis | None:
+    """The long axis of a left ventricle in an apical view: apex at the top of the image, tilted by up to 45°.
+
+    1. The two ends of the annulus are the points of the mask farthest in the directions −u ± w, where u points to the
+       apex and w is perpendicular to it: the corners of a flat base, whatever its tilt. At first u is the image's up.
+    2. The apex is the point farthest from the middle between the two ends; u then points there, and 1. and 2. are
+       repeated until u stays. Both are means over the points within half a pixel of the farthest.
+    3. The axis ends where that line leaves the mask, so that a rounded base is not cut short.
+
+    mask     boolean (y, x); its largest piece is taken, with holes filled
+    spacing  (y, x) millimetres a pixel, or None: pixels, assumed square
+
+    Returns None for an empty mask.
+    """
+    return _axis(cavity(mask), check_spacing(spacing))
+
+
+def discs(mask: ArrayLike, spacing: Spacing | None, count: int = DISCS) -> Discs | None:
+    """Cut a mask into `count` slabs perpendicular to its long axis; None for an empty mask.
+
+    The slabs cover all of the mask, also what lies beyond an annulus that is not perpendicular to the axis, so that
+    Σ diameter · height is the mask's area. Pixels are split finely enough that a slab is at least eight parts high.
+    """
+    if count < 1:
+        raise ValueError(f"count is {count}; wants at least one disc")
+    solid, scale = cavity(mask), check_spacing(spacing)
+    axis = _axis(solid, scale)
+    if axis is None:
+        return None
+    parts = min(8, max(1, math.ceil(8 * count * max(scale) / axis.length)))
+    offsets = (np.arange(parts) + 0.5) / parts - 0.5
+    rows, columns = (index[:, None, None] for index in np.nonzero(solid))
+    up = axis.direction
+    along = (rows + offsets[:, None]) * (scale[0] * up[0]) + (columns + offsets[None, :]) * (scale[1] * up[1])
+    margin = (abs(up[0]) * scale[0] + abs(up[1]) * scale[1]) / (2 * parts)
+    low, high = along.min() - margin, along.max() + margin
+    height = (high - low) / count
+    slab = np.minimum(((along - low) / height).astype(np.intp), count - 1)
+    areas = np.bincount(slab.ravel(), minlength=count) * (scale[0] * scale[1] / parts**2)
+    return Discs(areas / height, float(height))
+
+
+def _axis(solid: NDArray[np.bool_], scale: Spacing) -> LongAxis | None:
+    border = np.argwhere(surface(solid)) * np.asarray(scale)
+    if not len(border):
+        return None
+    up, middle, half = np.array([-1.0, 0.0]), border[0], max(scale) / 2
+    for _ in range(10):
+        across = np.array([up[1], -up[0]])
+        middle = sum(_farthest(border, border @ (side * across - up), half) for side in (-1, 1)) / 2
+        tip = _farthest(border, np.hypot(*(border - middle).T), half) - middle
+        norm = float(np.hypot(*tip))
+        if norm == 0 or np.allclose(tip / norm, up):
+            break
+        up = tip / norm
+    return _clip_line(solid, scale, middle, up)
+
+
+def _farthest(points: NDArray[np.float64], reach: NDArray[np.float64], within: float) -> NDArray[np.float64]:
+    """The mean of the points (n, 2) whose reach (n,) is the largest, to `within`: a pixelled tip is several pixels wide."""
+    return points[reach >= reach.max() - within].mean(0)
+
+
+def _clip_line(solid: NDArray[np.bool_], scale: Spacing, middle: NDArray[np.float64], up: NDArray[np.float64]) -> LongAxis:
+    """The part of the line through `middle` along `up` that lies on the pixels of the mask, to a sixteenth of a pixel."""
+    step = min(scale) / 16
+    reach = math.hypot(solid.shape[0] * scale[0], solid.shape[1] * scale[1])
+    along = np.arange(-reach, reach, step)
+    pixels = np.rint((middle + along[:, None] * up) / np.asarray(scale)).astype(np.intp)
+    inside = ((pixels >= 0) & (pixels < solid.shape)).all(1)
+    inside[inside] = solid[tuple(pixels[inside].T)]
+    on = along[inside]
+    if not len(on):  # the line runs through a notch of the mask: keep to the middle and the apex
+        on = np.array([0.0, max(step, reach * 1e-6)])
+    base, apex = middle + (on[0] - step / 2) * up, middle + (on[-1] + step / 2) * up
+    return LongAxis((float(base[0]), float(base[1])), (float(apex[0]), float(apex[1])), float(on[-1] - on[0] + step))

@@ -1,0 +1,277 @@
+"""A recipe: one typed, validated, filled and hashed description of an experiment.
+
+YAML → plain data (recipe_source.py) → plug-ins imported → pydantic, whose models are the sections below and the
+signatures of the components named → a frozen Recipe. All errors of a recipe are reported together, each with the
+place in the file, the options that there are, and the nearest right spelling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from memx.errors import RecipeError, nearest
+from memx.plugins import load_plugin
+from memx.recipe_source import Place, Source, apply_override, find_recipe, load_source, parse_yaml
+from memx.registry import Part, Slot, refines, registry
+
+ModelSlot = Annotated[Callable[..., Any], Slot("model")]
+LayoutSlot = Annotated[Callable[..., Any], Slot("layout")]
+TransformSlot = Annotated[Callable[..., Any], Slot("transform")]
+LossSlot = Annotated[Callable[..., Any], Slot("loss")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Data(Section):
+    """Which clips, and how they are cut, resized and augmented."""
+
+    layout: Annotated[LayoutSlot, refines(Part("layout", "camus"))] = Field(
+        Part("layout", "camus"), description="how the data set lies on disk: a layout"
+    )
+    root: Path | None = Field(None, description="folder of the data set")
+    size: Annotated[tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]], pydantic.BeforeValidator(_pair)] = (
+        Field((256, 256), description="height and width that frames are resized to; one number means a square")
+    )
+    channels: Literal[1, 3] = Field(1, description="colour channels of a frame: 1 grey, 3 RGB")
+    frames: int = Field(10, ge=1, description="frames of a training clip")
+    sampling: Literal["ed_es", "window", "all"] = Field(
+        "ed_es", description="frames uniformly from ED to ES | a contiguous window | every frame"
+    )
+    supervision: Literal["ends", "all"] = Field("ends", description="labels used: the first and last frame's | every frame's")
+    structures: dict[str, list[int]] = Field(
+        {"lv": [1]}, min_length=1, description="objects to segment, each with the label values that it is made of"
+    )
+    augment: list[TransformSlot] = Field(default_factory=list, description="transforms, drawn once a clip, in this order")
+    workers: int = Field(0, ge=0, description="processes that load data beside the training process")
+    cache: bool = Field(True, description="keep decoded, resized clips in memory")
+
+
+class Train(Section):
+    """Optimisation."""
+
+    iterations: int = Field(1500, ge=1, description="optimiser steps")
+    batch: int = Field(10, ge=1, description="clips a step")
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW's step size")
+    encoder_lr_factor: float = Field(0.1, gt=0, description="learning rate of the encoders, as a factor of learning_rate")
+    weight_decay: float = Field(1e-3, ge=0, description="decoupled weight decay (none on gates' A_log and dt_bias)")
+    clip_norm: float | None = Field(3.0, gt=0, description="gradient norm is clipped to this; null: not at all")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    schedule: Literal["step", "cosine", "constant"] = Field(
+        "step", description="× 0.1 at 1/3 and at 2/3 of the run | cosine to zero | constant"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of forward and backward")
+    validate_every: int = Field(250, ge=0, description="steps between validations; 0: only at the end")
+    checkpoint_every: int = Field(250, ge=1, description="steps between resumable checkpoints")
+
+
+class Evaluate(Section):
+    """How predictions are scored."""
+
+    split: Literal["train", "val", "test"] = Field("test", description="the patients that `memx eval` scores")
+    bootstrap: int = Field(1000, ge=0, description="patient-level bootstrap draws of the 95% intervals; 0: none")
+
+
+class Recipe(Section):
+    """An experiment: model, data, loss, optimisation and evaluation."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="what run folders and reports call it")
+    description: str = Field("", description="one sentence")
+    plugins: list[str] = Field(
+        default_factory=list, description="local Python files, relative to the recipe, that register components"
+    )
+    seed: int = Field(0, ge=0, description="seed of weights, data order, augmentation and sampled points")
+    model: Annotated[ModelSlot, refines(Part("model", "mask_propagator"))] = Field(
+        Part("model", "mask_propagator"), description="the network"
+    )
+    data: Data = Field(default_factory=Data, description="which clips, and how they are prepared")
+    loss: Annotated[LossSlot, refines(Part("loss", "segmentation"))] = Field(
+        Part("loss", "segmentation"), description="what training minimises"
+    )
+    train: Train = Field(default_factory=Train, description="optimisation")
+    evaluate: Evaluate = Field(default_factory=Evaluate, description="scoring")
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+        """Read a recipe file (or one that travels with memx, by name) and apply `path.to.key=value` overrides.
+
+        Raises RecipeError with every mistake found and where it stands.
+        """
+        file = find_recipe(path)
+        return cls._from_source(load_source(file), overrides, str(file), file.parent)
+
+    @classmethod
+    def from_yaml(cls, text: str, overrides: Sequence[str] = (), *, name: str = "recipe", folder: Path = Path()) -> Recipe:
+        """Read a recipe from text. Plug-ins named in it are looked for in `folder`."""
+        return cls._from_source(parse_yaml(text, name), overrides, name, folder)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], overrides: Sequence[str] = (), *, folder: Path = Path()) -> Recipe:
+        """Read a recipe from plain data."""
+        plain = json.loads(json.dumps(data, default=str))
+        return cls._from_source(Source(plain, {(): "recipe"}), overrides, "recipe", folder)
+
+    @classmethod
+    def _from_source(cls, source: Source, overrides: Sequence[str], name: str, folder: Path) -> Recipe:
+        for text in overrides:
+            apply_override(source, text)
+        plugins = source.data.get("plugins") or []
+        if isinstance(plugins, list) and all(isinstance(p, str) for p in plugins):
+            source.data["plugins"] = [str(_plugin_path(p, folder)) for p in plugins]
+            for plugin in source.data["plugins"]:
+                load_plugin(Path(plugin))
+        if "name" not in source.data:
+            source.data["name"] = Path(name).stem
+        try:
+            return cls.model_validate(source.data)
+        except pydantic.ValidationError as error:
+            lines = [_explain(item, source) for item in error.errors()]
+            raise RecipeError("\n".join([f"{len(lines)} mistake{'s' * (len(lines) > 1)} in {name}:", *lines])) from None
+
+    def dump(self) -> dict[str, Any]:
+        """The filled recipe as plain data: every default is written out."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The filled recipe as YAML, each option with its meaning as a comment."""
+        return "\n".join(_write(self.dump(), type(self), 0)) + "\n"
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits of what decides the result: all but name, description and where the data lies."""
+        data = self.dump()
+        for key in ("name", "description"):
+            del data[key]
+        data["data"] = {k: v for k, v in data["data"].items() if k not in ("root", "workers", "cache")}
+        data["plugins"] = [load_plugin(Path(p)) for p in self.plugins]
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def model_hash(self) -> str:
+        """Twelve hexadecimal digits of the model alone: checkpoints of another model are refused by it."""
+        dump = self.dump()
+        plugins = [load_plugin(Path(p)) for p in self.plugins]
+        parts = [dump["model"], dump["data"]["channels"], plugins]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def objects(self) -> int:
+        """How many objects the model segments: one a structure."""
+        return len(self.data.structures)
+
+    @staticmethod
+    def schema() -> dict[str, Any]:
+        """JSON schema of a recipe file, for editors; it knows every registered component."""
+        schema = Recipe.model_json_schema()
+        schema["properties"]["base"] = {"type": "string", "description": "one recipe file that this one changes"}
+        schema["required"] = []
+        return schema
+
+
+def _plugin_path(name: str, folder: Path) -> Path:
+    path = Path(name).expanduser()
+    return (path if path.is_absolute() else folder / path).resolve()
+
+
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _explain(item: Any, source: Source) -> str:
+    """One pydantic error as `file:line: path: what is wrong; what would be right`."""
+    place: Place = tuple(item["loc"])
+    where = f"  {source.origin(place)}: {'.'.join(map(str, place))}"
+    if item["type"] == "extra_forbidden":
+        names, owner = _options_at(source.data, place[:-1])
+        guess = nearest(str(place[-1]), names)
+        hint = f"; did you mean {guess!r}?" if guess else "."
+        return f"{where}: unknown option{hint} {owner} has: {', '.join(sorted(names))}"
+    if item["type"] == "missing":
+        return f"{where}: is missing"
+    if item["type"] == "slot":
+        return f"{where}: {item['msg']}"
+    shown = repr(item["input"])
+    return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {shown if len(shown) < 80 else shown[:77] + '…'}"
+
+
+def _options_at(data: Any, place: Place) -> tuple[list[str], str]:
+    """The options that may stand at a place, and the name of what has them."""
+    model, owner = _walk(data, place)
+    first = ["base"] if model is Recipe else [] if issubclass(model, Section) else ["type"]
+    return [*first, *model.model_fields], owner
+
+
+def _walk(data: Any, place: Place) -> tuple[type[BaseModel], str]:
+    model: type[BaseModel] = Recipe
+    owner, kind, nested = "a recipe", None, None
+    default: Any = None
+    for key in place:
+        data = data[key] if isinstance(data, list | dict) and not (isinstance(data, dict) and key not in data) else None
+        if isinstance(key, str):
+            info = model.model_fields[key]
+            kind, nested = _target((info.annotation, *info.metadata))
+            default = info.default
+        if nested is not None:
+            model, owner = nested, key if isinstance(key, str) else owner
+        elif kind is not None and not isinstance(data, list):
+            name = data if isinstance(data, str) else (data or {}).get("type", getattr(default, "type", None))
+            entry = registry(kind)[str(name)]
+            model, owner = entry.options, f"{kind} {entry.name!r}"
+    return model, owner
+
+
+def _target(annotation: Any) -> tuple[str | None, type[BaseModel] | None]:
+    """What an annotation leads to: a kind of component, or a section of the recipe."""
+    for part in annotation if isinstance(annotation, tuple) else (annotation,):
+        if isinstance(part, Slot):
+            return part.kind, None
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return None, part
+        inner = _target(typing.get_args(part)) if typing.get_args(part) else (None, None)
+        metadata = _target(tuple(getattr(part, "__metadata__", ())))
+        if inner != (None, None) or metadata != (None, None):
+            return metadata if metadata != (None, None) else inner
+    return None, None
+
+
+# ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _write(data: Mapping[str, Any], model: type[BaseModel] | None, depth: int) -> list[str]:
+    lines: list[str] = []
+    pad = "  " * depth
+    for key, value in data.items():
+        info = model.model_fields.get(key) if model else None
+        comment = f"  # {info.description}" if info and info.description else ""
+        kind, nested = _target((info.annotation, *info.metadata)) if info else (None, None)
+        if isinstance(value, dict) and value and (nested or kind or depth == 0):
+            inner = nested or (registry(kind)[value["type"]].options if kind else None)
+            lines += [f"{pad}{key}:{comment}", *_write(value, inner, depth + 1)]
+        elif isinstance(value, list) and value and kind:
+            lines.append(f"{pad}{key}:{comment}")
+            for item in value:
+                inner = registry(kind)[item["type"]].options
+                first, *rest = _write(item, inner, depth + 2)
+                lines += [f"{pad}  - {first.lstrip()}", *rest]
+        else:
+            lines.append(f"{pad}{key}: {_scalar(value)}{comment}")
+        if depth == 0 and isinstance(value, dict):
+            lines.append("")
+    return lines
+
+
+def _scalar(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,219 @@
+"""From YAML text, a base file and overrides to plain data in which every value still knows where it was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from memx.errors import RecipeError, unknown
+
+Place = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader that also reads `1e-4` as a number, as YAML 1.2 does, and refuses a key given twice."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$|^[-+]?\.[0-9_]+[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+@dataclass
+class Source:
+    """Plain data and, for every place in it, the file and line or the override that put it there."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    origins: dict[Place, str] = field(default_factory=dict)
+
+    def origin(self, place: Place) -> str:
+        """Where the value at `place`, or else the nearest thing around it, was written."""
+        for end in range(len(place), -1, -1):
+            if place[:end] in self.origins:
+                return self.origins[place[:end]]
+        return "recipe"
+
+
+def read_yaml(path: Path) -> Source:
+    """Read one file. Raises RecipeError naming file and line for bad syntax, repeated keys or a file that is no mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Source:
+    """Read YAML text; `name` stands for the file in messages."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return Source({}, {(): name})
+        if not isinstance(node, yaml.MappingNode):
+            raise RecipeError(f"{name}: a recipe is a mapping (`key: value` lines), not a {node.id}")
+        origins: dict[Place, str] = {}
+        _mark(node, (), name, origins)
+        return Source(loader.construct_document(node), origins)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise RecipeError(f"{name}:{line}: this is not YAML: {error.problem or error}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{name}: this is not YAML: {error}") from None
+    finally:
+        loader.dispose()
+
+
+def _mark(node: yaml.Node, place: Place, name: str, origins: dict[Place, str]) -> None:
+    origins[place] = f"{name}:{node.start_mark.line + 1}"
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise RecipeError(f"{name}:{key.start_mark.line + 1}: a key must be a plain word")
+            if key.value in seen:
+                raise RecipeError(f"{name}:{key.start_mark.line + 1}: {key.value!r} stands here twice; keep one")
+            seen.add(key.value)
+            _mark(value, (*place, key.value), name, origins)
+            origins[(*place, key.value)] = f"{name}:{key.start_mark.line + 1}"
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            _mark(value, (*place, i), name, origins)
+
+
+def load_source(path: Path) -> Source:
+    """Read a recipe file and put it over its `base:`, if it names one."""
+    source = read_yaml(path)
+    base_name = source.data.pop("base", None)
+    if base_name is None:
+        return source
+    if not isinstance(base_name, str):
+        raise RecipeError(f"{source.origin(('base',))}: base: names one recipe file, e.g. `base: gdkvm_camus.yaml`")
+    base = read_yaml(path.parent / base_name)
+    if "base" in base.data:
+        raise RecipeError(
+            f"{base.origin(('base',))}: {base_name} is the base of {path.name} and has a base itself; "
+            f"a recipe has at most one base, so that it can be read in two files"
+        )
+    overlay(base, source.data, source)
+    return base
+
+
+def overlay(target: Source, data: Mapping[str, Any], source: Source, place: Place = ()) -> None:
+    """Put `data` over `target` in place: mappings are merged, everything else is replaced.
+
+    A mapping that names another `type` replaces the old component whole, since the options of the one mean nothing
+    to the other.
+    """
+    node = _at(target.data, place)
+    for key, value in data.items():
+        here = (*place, key)
+        old = node.get(key)
+        same = isinstance(old, dict) and isinstance(value, Mapping) and value.get("type", old.get("type")) == old.get("type")
+        if same:
+            target.origins[here] = source.origin(here)
+            overlay(target, value, source, here)
+        else:
+            node[key] = value
+            for stale in [p for p in target.origins if p[: len(here)] == here]:
+                del target.origins[stale]
+            target.origins.update({p: o for p, o in source.origins.items() if p[: len(here)] == here})
+
+
+def apply_override(target: Source, text: str) -> None:
+    """Apply one `path.to.key=value`. The value is YAML: `3`, `1e-4`, `null`, `[a, b]`, `{type: linear}`, or plain text.
+
+    Everything after the first `=` is the value, so it may contain `=`. A number indexes a list. Setting `….type` to
+    another component drops the options of the old one.
+    """
+    path, equals, raw = text.partition("=")
+    if not equals or not path.strip():
+        raise RecipeError(f"override {text!r}: write it as path.to.key=value, e.g. train.batch=4 or model.memory=linear")
+    try:
+        value = _Loader(raw).get_single_data()
+    except yaml.YAMLError:
+        value = raw
+    keys = path.strip().split(".")
+    origin = f"override {text}"
+    node: Any = target.data
+    place: Place = ()
+    for key in keys[:-1]:
+        child, step = _child(node, key, origin, place)
+        if isinstance(child, str):  # a component written by its bare name
+            child = node[step] = {"type": child}
+        if not isinstance(child, dict | list):
+            if child is not None:
+                raise RecipeError(f"{origin}: {'.'.join(map(str, (*place, step)))} is {child!r}, which has no parts")
+            child = node[step] = {}
+        node, place = child, (*place, step)
+    last: str | int = keys[-1]
+    if isinstance(node, list):
+        last = _index(node, keys[-1], origin, place)
+    elif last == "type" and node.get("type") != value:
+        node.clear()
+    elif isinstance(value, dict) and isinstance(node.get(last), dict):
+        overlay(target, {last: value}, Source(origins={(*place, last): origin}), place)
+        return
+    node[last] = value
+    here = (*place, last)
+    for stale in [p for p in target.origins if p[: len(here)] == here]:
+        del target.origins[stale]
+    target.origins[here] = origin
+
+
+def _child(node: Any, key: str, origin: str, place: Place) -> tuple[Any, str | int]:
+    if isinstance(node, list):
+        i = _index(node, key, origin, place)
+        return node[i], i
+    return node.get(key), key
+
+
+def _index(node: list[Any], key: str, origin: str, place: Place) -> int:
+    where = ".".join(map(str, place))
+    if not re.fullmatch(r"-?\d+", key) or not -len(node) <= int(key) < len(node):
+        raise RecipeError(f"{origin}: {where} is a list of {len(node)}; {key!r} must be a number from 0 to {len(node) - 1}")
+    return int(key) % len(node)
+
+
+def _at(data: Any, place: Place) -> Any:
+    for key in place:
+        data = data[key]
+    return data
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file that `name` means: a path, or the name of a recipe that travels with memx (with or without `.yaml`)."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = shipped_recipes()
+    stem = path.name.removesuffix(".yaml").removesuffix(".yml")
+    # `recipes/gdkvm_camus.yaml` is how the docs write it; it is found from any folder.
+    if path.parent in (Path(), Path("recipes")) and stem in shipped:
+        return shipped[stem]
+    raise RecipeError(f"no recipe file {str(name)!r} here, and {unknown('recipe', stem, shipped)}")
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that travel with memx, by name: those of `recipes/`, and those of each system in `zoo/`."""
+    found: dict[str, Path] = {}
+    for folder in _shipped_folders():
+        for path in sorted(folder.rglob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def _shipped_folders() -> Sequence[Path]:
+    package = Path(__file__).resolve().parent
+    inside = [package / "recipes", package / "zoo"]  # an installed wheel
+    checkout = [package.parent / "recipes", package.parent / "zoo"]  # a source checkout
+    return [f for f in (inside if inside[0].is_dir() else checkout) if f.is_dir()]
