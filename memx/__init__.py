@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from memx.memory.state import State
     from memx.models.build import build, load
     from memx.recipe import Recipe
-    from memx.registry import Part, Slot, decoders, encoders, fusions, layouts, losses, memories, models, refiners, sensories
+    from memx.registry import (
+        Part,
+        Slot,
+        decoders,
+        encoders,
+        fusions,
+        layouts,
+        losses,
+        memories,
+        models,
+        refiners,
+        sensories,
+    )
 
 _HOME = {
     "Recipe": "memx.recipe",
@@ -30,11 +42,35 @@ _HOME = {
     "State": "memx.memory.state",
     **dict.fromkeys(("UserError", "RecipeError", "DataError", "CheckpointError"), "memx.errors"),
     **dict.fromkeys(
-        ("Part", "Slot", "memories", "fusions", "encoders", "decoders", "refiners", "sensories", "models", "losses", "layouts"),
+        (
+            "Part",
+            "Slot",
+            "memories",
+            "fusions",
+            "encoders",
+            "decoders",
+            "refiners",
+            "sensories",
+            "models",
+            "losses",
+            "layouts",
+        ),
         "memx.registry",
     ),
 }
-_MODULES = ("ops", "memory", "fusion", "encoders", "decoders", "refiners", "sensory", "models", "data", "metrics", "engine")
+_MODULES = (
+    "ops",
+    "memory",
+    "fusion",
+    "encoders",
+    "decoders",
+    "refiners",
+    "sensory",
+    "models",
+    "data",
+    "metrics",
+    "engine",
+)
 __all__ = ["__version__", "ops", *_HOME]
 
 

@@ -16,7 +16,9 @@ def load_plugin(path: Path) -> str:
     The same content is imported once, wherever it lies. Raises RecipeError when the file is missing or fails.
     """
     if path.suffix != ".py":
-        raise RecipeError(f"plugin {str(path)!r}: a plugin is a Python file (.py) or the name of an installed entry point")
+        raise RecipeError(
+            f"plugin {str(path)!r}: a plugin is a Python file (.py) or the name of an installed entry point"
+        )
     try:
         source = path.read_bytes()
     except OSError as error:

@@ -41,66 +41,78 @@ class Data(Section):
     """Which clips, and how they are cut, resized and augmented."""
 
     layout: Annotated[LayoutSlot, refines(Part("layout", "camus"))] = Field(
-        Part("layout", "camus"), description="how the data set lies on disk: a layout"
+        default=Part("layout", "camus"), description="how the data set lies on disk: a layout"
     )
-    root: Path | None = Field(None, description="folder of the data set")
-    size: Annotated[tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]], pydantic.BeforeValidator(_pair)] = (
-        Field((256, 256), description="height and width that frames are resized to; one number means a square")
-    )
-    channels: Literal[1, 3] = Field(1, description="colour channels of a frame: 1 grey, 3 RGB")
-    frames: int = Field(10, ge=1, description="frames of a training clip")
+    root: Path | None = Field(default=None, description="folder of the data set")
+    size: Annotated[
+        tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]], pydantic.BeforeValidator(_pair)
+    ] = Field(default=(256, 256), description="height and width that frames are resized to; one number means a square")
+    channels: Literal[1, 3] = Field(default=1, description="colour channels of a frame: 1 grey, 3 RGB")
+    frames: int = Field(default=10, ge=1, description="frames of a training clip")
     sampling: Literal["ed_es", "window", "all"] = Field(
-        "ed_es", description="frames uniformly from ED to ES | a contiguous window | every frame"
+        default="ed_es", description="frames uniformly from ED to ES | a contiguous window | every frame"
     )
-    supervision: Literal["ends", "all"] = Field("ends", description="labels used: the first and last frame's | every frame's")
+    supervision: Literal["ends", "all"] = Field(
+        default="ends", description="labels used: the first and last frame's | every frame's"
+    )
     structures: dict[str, list[int]] = Field(
-        {"lv": [1]}, min_length=1, description="objects to segment, each with the label values that it is made of"
+        default={"lv": [1]},
+        min_length=1,
+        description="objects to segment, each with the label values that it is made of",
     )
-    augment: list[TransformSlot] = Field(default_factory=list, description="transforms, drawn once a clip, in this order")
-    workers: int = Field(0, ge=0, description="processes that load data beside the training process")
-    cache: bool = Field(True, description="keep decoded, resized clips in memory")
+    augment: list[TransformSlot] = Field(
+        default_factory=list, description="transforms, drawn once a clip, in this order"
+    )
+    workers: int = Field(default=0, ge=0, description="processes that load data beside the training process")
+    cache: bool = Field(default=True, description="keep decoded, resized clips in memory")
 
 
 class Train(Section):
     """Optimisation."""
 
-    iterations: int = Field(1500, ge=1, description="optimiser steps")
-    batch: int = Field(10, ge=1, description="clips a step")
-    learning_rate: float = Field(1e-4, gt=0, description="AdamW's step size")
-    encoder_lr_factor: float = Field(0.1, gt=0, description="learning rate of the encoders, as a factor of learning_rate")
-    weight_decay: float = Field(1e-3, ge=0, description="decoupled weight decay (none on gates' A_log and dt_bias)")
-    clip_norm: float | None = Field(3.0, gt=0, description="gradient norm is clipped to this; null: not at all")
-    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
-    schedule: Literal["step", "cosine", "constant"] = Field(
-        "step", description="× 0.1 at 1/3 and at 2/3 of the run | cosine to zero | constant"
+    iterations: int = Field(default=1500, ge=1, description="optimiser steps")
+    batch: int = Field(default=10, ge=1, description="clips a step")
+    learning_rate: float = Field(default=1e-4, gt=0, description="AdamW's step size")
+    encoder_lr_factor: float = Field(
+        default=0.1, gt=0, description="learning rate of the encoders, as a factor of learning_rate"
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of forward and backward")
-    validate_every: int = Field(250, ge=0, description="steps between validations; 0: only at the end")
-    checkpoint_every: int = Field(250, ge=1, description="steps between resumable checkpoints")
+    weight_decay: float = Field(
+        default=1e-3, ge=0, description="decoupled weight decay (none on gates' A_log and dt_bias)"
+    )
+    clip_norm: float | None = Field(default=3.0, gt=0, description="gradient norm is clipped to this; null: not at all")
+    warmup: int = Field(default=0, ge=0, description="steps of linear warm-up")
+    schedule: Literal["step", "cosine", "constant"] = Field(
+        default="step", description="× 0.1 at 1/3 and at 2/3 of the run | cosine to zero | constant"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="arithmetic of forward and backward")
+    validate_every: int = Field(default=250, ge=0, description="steps between validations; 0: only at the end")
+    checkpoint_every: int = Field(default=250, ge=1, description="steps between resumable checkpoints")
 
 
 class Evaluate(Section):
     """How predictions are scored."""
 
-    split: Literal["train", "val", "test"] = Field("test", description="the patients that `memx eval` scores")
-    bootstrap: int = Field(1000, ge=0, description="patient-level bootstrap draws of the 95% intervals; 0: none")
+    split: Literal["train", "val", "test"] = Field(default="test", description="the patients that `memx eval` scores")
+    bootstrap: int = Field(
+        default=1000, ge=0, description="patient-level bootstrap draws of the 95% intervals; 0: none"
+    )
 
 
 class Recipe(Section):
     """An experiment: model, data, loss, optimisation and evaluation."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="what run folders and reports call it")
-    description: str = Field("", description="one sentence")
+    description: str = Field(default="", description="one sentence")
     plugins: list[str] = Field(
         default_factory=list, description="local Python files, relative to the recipe, that register components"
     )
-    seed: int = Field(0, ge=0, description="seed of weights, data order, augmentation and sampled points")
+    seed: int = Field(default=0, ge=0, description="seed of weights, data order, augmentation and sampled points")
     model: Annotated[ModelSlot, refines(Part("model", "mask_propagator"))] = Field(
-        Part("model", "mask_propagator"), description="the network"
+        default=Part("model", "mask_propagator"), description="the network"
     )
     data: Data = Field(default_factory=Data, description="which clips, and how they are prepared")
     loss: Annotated[LossSlot, refines(Part("loss", "segmentation"))] = Field(
-        Part("loss", "segmentation"), description="what training minimises"
+        default=Part("loss", "segmentation"), description="what training minimises"
     )
     train: Train = Field(default_factory=Train, description="optimisation")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="scoring")
@@ -115,7 +127,9 @@ class Recipe(Section):
         return cls._from_source(load_source(file), overrides, str(file), file.parent)
 
     @classmethod
-    def from_yaml(cls, text: str, overrides: Sequence[str] = (), *, name: str = "recipe", folder: Path = Path()) -> Recipe:
+    def from_yaml(
+        cls, text: str, overrides: Sequence[str] = (), *, name: str = "recipe", folder: Path = Path()
+    ) -> Recipe:
         """Read a recipe from text. Plug-ins named in it are looked for in `folder`."""
         return cls._from_source(parse_yaml(text, name), overrides, name, folder)
 
@@ -174,7 +188,7 @@ class Recipe(Section):
         return len(self.data.structures)
 
     @staticmethod
-    def schema() -> dict[str, Any]:
+    def json_schema() -> dict[str, Any]:
         """JSON schema of a recipe file, for editors; it knows every registered component."""
         schema = Recipe.model_json_schema()
         schema["properties"]["base"] = {"type": "string", "description": "one recipe file that this one changes"}
@@ -219,7 +233,7 @@ def _walk(data: Any, place: Place) -> tuple[type[BaseModel], str]:
     owner, kind, nested = "a recipe", None, None
     default: Any = None
     for key in place:
-        data = data[key] if isinstance(data, list | dict) and not (isinstance(data, dict) and key not in data) else None
+        data = _part_of(data, key)
         if isinstance(key, str):
             info = model.model_fields[key]
             kind, nested = _target((info.annotation, *info.metadata))
@@ -231,6 +245,12 @@ def _walk(data: Any, place: Place) -> tuple[type[BaseModel], str]:
             entry = registry(kind)[str(name)]
             model, owner = entry.options, f"{kind} {entry.name!r}"
     return model, owner
+
+
+def _part_of(data: Any, key: str | int) -> Any:
+    if isinstance(data, dict):
+        return data.get(key)
+    return data[key] if isinstance(data, list) and isinstance(key, int) else None
 
 
 def _target(annotation: Any) -> tuple[str | None, type[BaseModel] | None]:
@@ -274,4 +294,8 @@ def _write(data: Mapping[str, Any], model: type[BaseModel] | None, depth: int) -
 
 
 def _scalar(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("\n").removesuffix("\n...")
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )

@@ -42,7 +42,7 @@ class Source:
 
 
 def read_yaml(path: Path) -> Source:
-    """Read one file. Raises RecipeError naming file and line for bad syntax, repeated keys or a file that is no mapping."""
+    """Read one file. Raises RecipeError naming file and line: bad syntax, a repeated key, a file that is no mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -60,7 +60,9 @@ def parse_yaml(text: str, name: str) -> Source:
         if node is None:
             return Source({}, {(): name})
         if not isinstance(node, yaml.MappingNode):
-            raise RecipeError(f"{name}: a recipe is a mapping (`key: value` lines), not a {node.id}")
+            raise RecipeError(
+                f"{name}: a recipe is a mapping (`key: value` lines), not {'a list' if isinstance(node, yaml.SequenceNode) else 'one value'}"
+            )
         origins: dict[Place, str] = {}
         _mark(node, (), name, origins)
         return Source(loader.construct_document(node), origins)
@@ -118,7 +120,11 @@ def overlay(target: Source, data: Mapping[str, Any], source: Source, place: Plac
     for key, value in data.items():
         here = (*place, key)
         old = node.get(key)
-        same = isinstance(old, dict) and isinstance(value, Mapping) and value.get("type", old.get("type")) == old.get("type")
+        same = (
+            isinstance(old, dict)
+            and isinstance(value, Mapping)
+            and value.get("type", old.get("type")) == old.get("type")
+        )
         if same:
             target.origins[here] = source.origin(here)
             overlay(target, value, source, here)
@@ -137,7 +143,9 @@ def apply_override(target: Source, text: str) -> None:
     """
     path, equals, raw = text.partition("=")
     if not equals or not path.strip():
-        raise RecipeError(f"override {text!r}: write it as path.to.key=value, e.g. train.batch=4 or model.memory=linear")
+        raise RecipeError(
+            f"override {text!r}: write it as path.to.key=value, e.g. train.batch=4 or model.memory=linear"
+        )
     try:
         value = _Loader(raw).get_single_data()
     except yaml.YAMLError:
@@ -155,7 +163,8 @@ def apply_override(target: Source, text: str) -> None:
                 raise RecipeError(f"{origin}: {'.'.join(map(str, (*place, step)))} is {child!r}, which has no parts")
             child = node[step] = {}
         node, place = child, (*place, step)
-    last: str | int = keys[-1]
+    last: Any = keys[-1]
+    container: Any = node
     if isinstance(node, list):
         last = _index(node, keys[-1], origin, place)
     elif last == "type" and node.get("type") != value:
@@ -163,7 +172,7 @@ def apply_override(target: Source, text: str) -> None:
     elif isinstance(value, dict) and isinstance(node.get(last), dict):
         overlay(target, {last: value}, Source(origins={(*place, last): origin}), place)
         return
-    node[last] = value
+    container[last] = value
     here = (*place, last)
     for stale in [p for p in target.origins if p[: len(here)] == here]:
         del target.origins[stale]
@@ -180,7 +189,9 @@ def _child(node: Any, key: str, origin: str, place: Place) -> tuple[Any, str | i
 def _index(node: list[Any], key: str, origin: str, place: Place) -> int:
     where = ".".join(map(str, place))
     if not re.fullmatch(r"-?\d+", key) or not -len(node) <= int(key) < len(node):
-        raise RecipeError(f"{origin}: {where} is a list of {len(node)}; {key!r} must be a number from 0 to {len(node) - 1}")
+        raise RecipeError(
+            f"{origin}: {where} is a list of {len(node)}; {key!r} must be a number from 0 to {len(node) - 1}"
+        )
     return int(key) % len(node)
 
 

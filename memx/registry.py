@@ -53,7 +53,9 @@ class Entry:
     @property
     def required_facts(self) -> tuple[str, ...]:
         return tuple(
-            p.name for p in self._parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is inspect.Parameter.empty
+            p.name
+            for p in self._parameters
+            if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is inspect.Parameter.empty
         )
 
     @property
@@ -141,7 +143,9 @@ class Slot:
             raise PydanticCustomError("slot", "wants a {kind}: a name, or a mapping with `type`", {"kind": self.kind})
         if "type" not in value:
             names = ", ".join(registry(self.kind).names())
-            raise PydanticCustomError("slot", "`type` is missing; a {kind} is one of: {names}", {"kind": self.kind, "names": names})
+            raise PydanticCustomError(
+                "slot", "`type` is missing; a {kind} is one of: {names}", {"kind": self.kind, "names": names}
+            )
         options = {key: item for key, item in value.items() if key != "type"}
         name = str(value["type"])
         if name not in registry(self.kind):
@@ -185,7 +189,9 @@ def refines(default: Part) -> pydantic.BeforeValidator:
 
 def _dump_part(value: Any) -> Any:
     if not isinstance(value, Part):
-        raise ValueError(f"{value!r} was composed in Python and cannot be written into a recipe: register it and name it")
+        raise ValueError(
+            f"{value!r} was composed in Python and cannot be written into a recipe: register it and name it"
+        )
     return value.dump()
 
 
@@ -254,7 +260,7 @@ class Registry:
     describe = __getitem__
 
     def build(self, name: str, facts: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        """Validate the options, then call the component: `memories.build("linear", {"key_dim": 64, "value_dim": 64})`."""
+        """Validate options and call the component: `memories.build("linear", {"key_dim": 64, "value_dim": 64})`."""
         return Part(self.kind, name, options)(**(facts or {}))
 
 

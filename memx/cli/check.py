@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 
-def check(words: Annotated[list[str], typer.Argument(metavar="RECIPE…", help="Recipes (files or names), and overrides.")]) -> None:
-    """Validate recipes and build their models; reports every mistake of every recipe, and exits with 2 if there is one."""
+def check(
+    words: Annotated[list[str], typer.Argument(metavar="RECIPE…", help="Recipes (files or names), and overrides.")],
+) -> None:
+    """Validate recipes and build their models; every mistake of every recipe is reported, and the exit status is 2."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -17,6 +19,10 @@ def check(words: Annotated[list[str], typer.Argument(metavar="RECIPE…", help="
     from memx.errors import UserError
     from memx.models.build import build
     from memx.recipe import Recipe
+
+    def describe_data(recipe: Recipe) -> str:
+        data = recipe.data
+        return f"{recipe.dump()['data']['layout']['type']} {data.size[0]}×{data.size[1]}, {data.frames} frames"
 
     names, overrides = split_overrides(words)
     if not names:
@@ -38,7 +44,7 @@ def check(words: Annotated[list[str], typer.Argument(metavar="RECIPE…", help="
             recipe.hash,
             f"{sum(p.numel() for p in model.parameters()):,}",
             type(memory).__name__ if memory is not None else "–",
-            f"{recipe.dump()['data']['layout']['type']} {recipe.data.size[0]}×{recipe.data.size[1]}, {recipe.data.frames} frames",
+            describe_data(recipe),
         )
     console = Console()
     if table.row_count:

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="path.to.key=value …, e.g. train.batch=4 model.memory=linear", show_default=False)
+    list[str] | None,
+    typer.Argument(help="path.to.key=value …, e.g. train.batch=4 model.memory=linear", show_default=False),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one")]
 

@@ -8,7 +8,9 @@ import typer
 
 
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="A kind of component, or `recipe`; none: everything.", show_default=False)] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="A kind of component, or `recipe`; none: everything.", show_default=False)
+    ] = None,
 ) -> None:
     """List components and recipes."""
     from rich.console import Console
@@ -24,7 +26,9 @@ def list_(
     wanted = [kind if kind in kinds else kind.rstrip("s")] if kind else [*kinds, "recipe"]
     console = Console()
     for name in wanted:
-        table = Table(title=f"{name}", title_justify="left", box=None, pad_edge=False, title_style="bold", show_header=False)
+        table = Table(
+            title=f"{name}", title_justify="left", box=None, pad_edge=False, title_style="bold", show_header=False
+        )
         table.add_column(style="cyan", no_wrap=True, min_width=20)
         table.add_column()
         if name == "recipe":

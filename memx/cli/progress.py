@@ -10,7 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def bar(title: str, total: int | None, unit: str = "", *, console: Console | None = None) -> Iterator[Callable[..., None]]:
+def bar(
+    title: str, total: int | None, unit: str = "", *, console: Console | None = None
+) -> Iterator[Callable[..., None]]:
     """Gives `advance(note="", steps=1)`; shows what is done, how fast, and the time left."""
     progress = Progress(
         TextColumn("[bold]{task.description}"),

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 
-def schema(out: Annotated[Path | None, typer.Option(help="File to write; none: print.", show_default=False)] = None) -> None:
+def schema(
+    out: Annotated[Path | None, typer.Option(help="File to write; none: print.", show_default=False)] = None,
+) -> None:
     """Print the JSON schema of a recipe, with every registered component and option.
 
     Editors with a YAML language server use it: `# yaml-language-server: $schema=memx.schema.json`.
@@ -17,7 +19,7 @@ def schema(out: Annotated[Path | None, typer.Option(help="File to write; none: p
     from memx.files import write_text
     from memx.recipe import Recipe
 
-    text = json.dumps(Recipe.schema(), indent=2)
+    text = json.dumps(Recipe.json_schema(), indent=2)
     if out is None:
         typer.echo(text)
     else:

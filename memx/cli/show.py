@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def show(
-    kind: Annotated[str, typer.Argument(help="memory, fusion, encoder, decoder, model, layout, transform, loss … or recipe")],
+    kind: Annotated[
+        str, typer.Argument(help="memory, fusion, encoder, decoder, model, layout, transform, loss … or recipe")
+    ],
     name: Annotated[str, typer.Argument(help="Its name, as `memx list` prints it.")],
 ) -> None:
     """Show a component (equation, options with defaults and meaning, state, forms, source) or a filled recipe."""
@@ -75,7 +77,12 @@ def type_text(annotation: Any, metadata: Any = ()) -> str:
     if args:
         return " | ".join(type_text(a) for a in args)
     words = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    bounds = [f"{sign} {getattr(m, key)}" for m in metadata for key, sign in words.items() if getattr(m, key, None) is not None]
+    bounds = [
+        f"{sign} {getattr(m, key)}"
+        for m in metadata
+        for key, sign in words.items()
+        if getattr(m, key, None) is not None
+    ]
     return " ".join([getattr(annotation, "__name__", str(annotation)), ", ".join(bounds)]).strip()
 
 
@@ -102,6 +109,7 @@ def memory_facts(entry: Entry) -> dict[str, str]:
     return {
         "forms": ", ".join(forms),
         "reads": memory.reads.replace("_", " "),
-        "state": f"{after[1].state_bytes:,} bytes after 1 frame, {after[10].state_bytes:,} after 10 (key 64, value 256, 256 tokens, 1 object)",
-        "cost": f"{after[10].macs / 10 / 1e6:,.1f} M multiply-accumulates a frame (the same sizes)",
+        "sizes": "key 64, value 256, 256 tokens a frame, 1 object, for the figures below",
+        "state": f"{after[1].state_bytes:,} bytes after 1 frame, {after[10].state_bytes:,} after 10",
+        "cost": f"{after[10].macs / 10 / 1e6:,.1f} M multiply-accumulates a frame",
     }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-import nibabel as nib
 import numpy as np
 import torch
+from nibabel import nifti1
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from pydantic import Field
@@ -25,7 +25,17 @@ from memx.registry import layouts
 View = Literal["2CH", "4CH"]
 _SUBGROUPS = {"train": "training", "val": "validation", "test": "testing"}
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
-_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, HeaderTypeError)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+    HeaderTypeError,
+)
 
 
 @layouts.register("camus")
@@ -47,7 +57,7 @@ class Camus(Layout):
         "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 24, "
         "then memx train gdkvm_phantom"
     )
-    labels = {0: "background", 1: "lv", 2: "myocardium", 3: "la"}
+    labels: ClassVar[Mapping[int, str]] = {0: "background", 1: "lv", 2: "myocardium", 3: "la"}
 
     def __init__(
         self,
@@ -57,7 +67,9 @@ class Camus(Layout):
         ] = ("2CH", "4CH"),
         sequence: Annotated[
             Literal["half", "ed_es"],
-            Field(description="`half`: the whole half cycle, every frame labelled; `ed_es`: the two still frames only."),
+            Field(
+                description="`half`: the whole half cycle, every frame labelled; `ed_es`: the two still frames only."
+            ),
         ] = "half",
     ):
         self.views = views
@@ -91,7 +103,9 @@ class Camus(Layout):
                 cases.append(case)
         if missing:
             shown = "\n".join(f"  {path}" for path in missing[:10])
-            raise DataError(f"{len(missing)} files are missing; copy these patients again, or remove their folders:\n{shown}")
+            raise DataError(
+                f"{len(missing)} files are missing; copy these patients again, or remove their folders:\n{shown}"
+            )
         return Survey(cases, skipped)
 
     def _patients_folder(self, root: Path) -> Path:
@@ -102,7 +116,9 @@ class Camus(Layout):
                 if any(folder.glob("patient*/*.nii.gz")):
                     return folder
                 old = any(folder.glob("patient*/*.mhd"))
-                raise self.not_here(folder, "the older MHD release; the NIfTI one is wanted" if old else "no *.nii.gz in it")
+                raise self.not_here(
+                    folder, "the older MHD release; the NIfTI one is wanted" if old else "no *.nii.gz in it"
+                )
         raise self.not_here(root, "no database_nifti/patientXXXX folders in it")
 
     def _files(self, folder: Path, view: str) -> dict[str, Path]:
@@ -122,14 +138,14 @@ class Camus(Layout):
             if ed > es:
                 image, labels = _Image(image.pixels[::-1], image.spacing), labels[::-1]
                 ed, es = len(labels) - 1 - ed, len(labels) - 1 - es
-            pixels, fps, source = image.pixels, info.number("FrameRate", at_least=0), case.files["video"]
+            pixels, fps, source = image.pixels, info.number("FrameRate", at_least=0, at_most=1000), case.files["video"]
         else:
             image, ed_labels = self._pair(case.files["ed_video"], case.files["ed_labels"], axes=2)
             end, es_labels = self._pair(case.files["es_video"], case.files["es_labels"], axes=2)
             ed_file, es_file = case.files["ed_video"], case.files["es_video"]
             if image.pixels.shape != end.pixels.shape or not np.allclose(image.spacing, end.spacing, rtol=1e-3):
                 raise DataError(
-                    f"{es_file}: {end.words()}, but {ed_file.name} is {image.words()}; ED and ES must be of one acquisition"
+                    f"{es_file}: {end.words()}, but {ed_file.name} is {image.words()}; both must be of one acquisition"
                 )
             pixels, labels = np.stack([image.pixels, end.pixels]), np.stack([ed_labels, es_labels])
             ed, es, fps, source = 0, 1, None, ed_file
@@ -170,14 +186,16 @@ class _Image:
 def _read_nifti(file: Path, axes: int) -> _Image:
     """NIfTI keeps (x, y) or (x, y, t); the axes are turned round to (y, x) or (t, y, x)."""
     try:
-        image = nib.nifti1.load(file)
+        image = nifti1.load(file)
         pixels = np.asarray(image.dataobj)
         zooms = [float(zoom) for zoom in image.header.get_zooms()]
-        unit = image.header.get_xyzt_units()[0]
+        unit = str(image.header.get_xyzt_units()[0])
     except FileNotFoundError:
         raise DataError(f"{file}: is missing; copy the patient again from the data set") from None
     except _UNREADABLE as error:
-        raise DataError(f"{file}: cannot be read as NIfTI ({error}); it is damaged or cut short: copy it again") from error
+        raise DataError(
+            f"{file}: cannot be read as NIfTI ({error}); it is damaged or cut short: copy it again"
+        ) from error
     if pixels.ndim > axes:
         pixels = pixels.reshape(*pixels.shape[:2], *(n for n in pixels.shape[2:] if n > 1))
     if pixels.ndim < axes and axes == 3:
@@ -209,7 +227,9 @@ class _Info:
         """0-based frames of ED and ES, checked against the number of frames there are."""
         count = self._whole("NbFrame") if "NbFrame" in self.words else frames
         if count != frames:
-            raise DataError(f"{self.file}: says NbFrame: {count}, but the sequence has {frames} frames; copy the patient again")
+            raise DataError(
+                f"{self.file}: says NbFrame: {count}, but the sequence has {frames} frames; copy the patient again"
+            )
         ed, es = (self._whole(key) for key in ("ED", "ES"))
         for key, value in (("ED", ed), ("ES", es)):
             if not 1 <= value <= frames:
@@ -218,22 +238,24 @@ class _Info:
             raise DataError(f"{self.file}: ED and ES are both frame {ed}; they must differ")
         return ed - 1, es - 1
 
-    def number(self, key: str, *, at_least: float = -math.inf, at_most: float = math.inf) -> float | None:
+    def number(self, key: str, *, at_least: float, at_most: float) -> float | None:
         """A number that may be absent."""
         if key not in self.words:
             return None
-        value = self._convert(key, float, "a number")
+        try:
+            value = float(self.words[key])
+        except ValueError:
+            raise DataError(f"{self.file}: {key}: {self.words[key]!r} is not a number") from None
         if not at_least <= value <= at_most:
             raise DataError(f"{self.file}: {key}: {value:g} is out of range; want {at_least:g}..{at_most:g}")
         return value
 
     def _whole(self, key: str) -> int:
         if key not in self.words:
-            raise DataError(f"{self.file}: has no {key}; it has {', '.join(self.words) or 'no keys'}, and ED and ES are wanted")
-        return self._convert(key, int, "a whole number")
-
-    def _convert[N: (int, float)](self, key: str, kind: Callable[[str], N], wanted: str) -> N:
+            raise DataError(
+                f"{self.file}: has no {key}; it has {', '.join(self.words) or 'no keys'}, and ED and ES are wanted"
+            )
         try:
-            return kind(self.words[key])
+            return int(self.words[key])
         except ValueError:
-            raise DataError(f"{self.file}: {key}: {self.words[key]!r} is not {wanted}") from None
+            raise DataError(f"{self.file}: {key}: {self.words[key]!r} is not a whole number") from None

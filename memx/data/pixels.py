@@ -24,7 +24,9 @@ def unit_pixels(pixels: np.ndarray, file: Path, *, maximum: int = 255) -> np.nda
     if low < 0 or high > maximum:
         raise DataError(f"{file}: pixel values run from {low:g} to {high:g}; want 0..{maximum}")
     if pixels.dtype.kind == "f" and 0 < high <= 1:
-        raise DataError(f"{file}: pixel values run from {low:g} to {high:g}; want 0..{maximum}: multiply them by {maximum}")
+        raise DataError(
+            f"{file}: pixel values run from {low:g} to {high:g}; want 0..{maximum}: multiply them by {maximum}"
+        )
     return pixels.astype(np.float32) / np.float32(maximum)
 
 
@@ -72,4 +74,6 @@ def _words(values: Collection[float]) -> str:
     ordered = sorted(values)
     if len(ordered) > 3 and ordered == list(range(int(ordered[0]), int(ordered[0]) + len(ordered))):
         return f"{ordered[0]}..{ordered[-1]}"
-    return ", ".join(f"{value:g}" for value in ordered[:8]) + (f" and {len(ordered) - 8} more" if len(ordered) > 8 else "")
+    return ", ".join(f"{value:g}" for value in ordered[:8]) + (
+        f" and {len(ordered) - 8} more" if len(ordered) > 8 else ""
+    )

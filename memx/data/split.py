@@ -34,7 +34,9 @@ def read_split_files(files: dict[str, Path]) -> dict[str, str] | None:
         return None
     missing = [str(path) for split, path in files.items() if split not in there]
     if missing:
-        raise DataError(f"{', '.join(missing)}: missing, though other split files are there; restore it or remove them all")
+        raise DataError(
+            f"{', '.join(missing)}: missing, though other split files are there; restore it or remove them all"
+        )
     assigned: dict[str, str] = {}
     for split in SPLITS:
         try:
@@ -43,6 +45,8 @@ def read_split_files(files: dict[str, Path]) -> dict[str, str] | None:
             raise DataError(f"{files[split]}: cannot be read ({error}); it holds one name a line") from error
         for name in filter(None, map(str.strip, lines)):
             if assigned.get(name, split) != split:
-                raise DataError(f"{files[split]}: {name} is also in split {assigned[name]!r}; a patient belongs to one split")
+                raise DataError(
+                    f"{files[split]}: {name} is also in split {assigned[name]!r}; a patient belongs to one split"
+                )
             assigned[name] = split
     return assigned

@@ -55,7 +55,9 @@ def load_checkpoint(path: Path) -> tuple[Recipe, dict[str, Tensor]]:
         raise CheckpointError(f"{path}: holds no recipe, so memx cannot know the model; give the run folder instead")
     recipe = Recipe.from_yaml(header["recipe"], name=f"{path} (header)", folder=path.parent)
     if recipe.plugins:
-        raise CheckpointError(f"{path}: its recipe needs plug-ins ({', '.join(recipe.plugins)}); give the run folder instead")
+        raise CheckpointError(
+            f"{path}: its recipe needs plug-ins ({', '.join(recipe.plugins)}); give the run folder instead"
+        )
     return recipe, tensors
 
 

@@ -18,13 +18,14 @@ from memx.recipe import Recipe
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`recipe.yaml` (filled), `manifest.json`, `model.safetensors` (best), `last/` (resumable), `history.csv`, reports."""
+    """A folder with `recipe.yaml` (filled), `manifest.json`, `model.safetensors` (the best weights), `last/` (what a
+    run resumes from), `history.csv`, `report.html` and, once evaluated, `eval/<split>/`."""
 
     path: Path
 
     @classmethod
     def create(cls, recipe: Recipe, path: Path | None = None) -> RunFolder:
-        """A new folder, `runs/<date>_<name>_<hash>` unless `path` says another; an existing run is never written over."""
+        """A new folder, `runs/<date>_<name>_<hash>` unless `path` says another; a run is never written over."""
         if path is None:
             stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
             path = Path("runs") / f"{stamp}_{recipe.name}_{recipe.hash[:6]}"

@@ -75,7 +75,9 @@ class Trainer:
                 dice = self._validate() if self._due(train.validate_every) else None
                 now = time.perf_counter()
                 rate = self.optimizer.param_groups[-1]["lr"]
-                self.history.add(self.iteration, loss=loss, learning_rate=rate, seconds=now - started, validation_dice=dice, **parts)
+                self.history.add(
+                    self.iteration, loss=loss, learning_rate=rate, seconds=now - started, validation_dice=dice, **parts
+                )
                 started = now
                 if self._due(train.checkpoint_every):
                     self.save()
@@ -95,11 +97,17 @@ class Trainer:
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         batch = self.recipe.train.batch
         if batch % world:
-            raise UserError(f"train.batch={batch} cannot be dealt out to {world} processes; make it a multiple of {world}")
+            raise UserError(
+                f"train.batch={batch} cannot be dealt out to {world} processes; make it a multiple of {world}"
+            )
         rest = range(self.iteration * batch + rank, self.recipe.train.iterations * batch, world)
         workers = self.recipe.data.workers
         return DataLoader(
-            Subset(self.data, rest), batch // world, num_workers=workers, persistent_workers=workers > 0, pin_memory=self.device != "cpu"
+            Subset(self.data, rest),
+            batch // world,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.device != "cpu",
         )
 
     def _step(self, batch: dict[str, Tensor]) -> tuple[float, dict[str, float]]:

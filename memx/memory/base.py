@@ -1,4 +1,4 @@
-"""The memory contract: what every mechanism takes, gives and obeys. tests/contracts/ holds every registered one to it."""
+"""The memory contract: what every mechanism takes, gives and obeys. tests/contracts/ holds all to it."""
 
 from __future__ import annotations
 
@@ -162,7 +162,9 @@ class Memory(nn.Module):
             raise ValueError(
                 f"{type(self).__name__} has no form {form!r}: {self.why_not(form)}. It has: {', '.join(self.forms)}"
             )
-        return self._fold(clip, state) if form == "recurrent" or clip.key.shape[1] == 0 else self._scan(clip, state, form)
+        return (
+            self._fold(clip, state) if form == "recurrent" or clip.key.shape[1] == 0 else self._scan(clip, state, form)
+        )
 
     def _scan(self, clip: Tokens, state: State, form: str) -> tuple[Tensor, State]:
         raise NotImplementedError(f"{type(self).__name__} names {form!r} in `forms` but does not define _scan")

@@ -26,7 +26,7 @@ SAME_SCALE = "no spacing: pixels are assumed square and of one size in both view
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume, its unit (`ml`, or `px³` where the spacing is unknown), the method and what there is to say about it."""
+    """A volume, its unit (`ml`, or `px³` where the spacing is unknown), the method, and what is odd about it."""
 
     value: float
     unit: str
@@ -104,7 +104,7 @@ def area_length(mask: ArrayLike, spacing: Spacing | None) -> Volume:
 
 
 def single_plane_volume(mask: ArrayLike, spacing: Spacing | None) -> Volume:
-    """The volume that one view allows: Simpson single-plane in ml where the spacing is known, else area–length in px³."""
+    """The volume that one view allows: Simpson's discs in ml where the spacing is known, else area–length in px³."""
     return area_length(mask, None) if spacing is None else simpson_single(mask, spacing)
 
 
@@ -148,7 +148,9 @@ def find_ed_es(values: Sequence[float] | NDArray[np.floating]) -> Phases | None:
     return Phases(int(seen[np.argmax(smooth)]), int(seen[np.argmin(smooth)]))
 
 
-def _from_discs(first: Discs | None, second: Discs | None, method: str, spacing: Spacing | None, assumed: str) -> Volume:
+def _from_discs(
+    first: Discs | None, second: Discs | None, method: str, spacing: Spacing | None, assumed: str
+) -> Volume:
     if first is None or second is None:
         return _empty(method, spacing)
     extents = [len(cut.diameters) * cut.height for cut in (first, second)]

@@ -53,7 +53,7 @@ def cavity(mask: ArrayLike) -> NDArray[np.bool_]:
     labels, count = ndimage.label(solid)  # pyright: ignore[reportGeneralTypeIssues]
     if count > 1:
         solid = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    return ndimage.binary_fill_holes(solid) if count else solid.copy()
+    return np.asarray(ndimage.binary_fill_holes(solid), dtype=np.bool_)
 
 
 def long_axis(mask: ArrayLike, spacing: Spacing | None) -> LongAxis | None:
@@ -77,7 +77,8 @@ def discs(mask: ArrayLike, spacing: Spacing | None, count: int = DISCS) -> Discs
     """Cut a mask into `count` slabs perpendicular to its long axis; None for an empty mask.
 
     The slabs cover all of the mask, also what lies beyond an annulus that is not perpendicular to the axis, so that
-    Σ diameter · height is the mask's area. Pixels are split finely enough that a slab is at least eight parts high.
+    Σ diameter · height is the mask's area; an annulus tilted by 20° costs Simpson's volume about 6%. Pixels are split
+    finely enough that a slab is at least eight parts high.
     """
     if count < 1:
         raise ValueError(f"count is {count}; wants at least one disc")
@@ -99,36 +100,38 @@ def discs(mask: ArrayLike, spacing: Spacing | None, count: int = DISCS) -> Discs
 
 
 def _axis(solid: NDArray[np.bool_], scale: Spacing) -> LongAxis | None:
-    border = np.argwhere(surface(solid)) * np.asarray(scale)
+    border = np.argwhere(surface(solid)).astype(np.float64) * np.asarray(scale)
     if not len(border):
         return None
-    up, middle, half = np.array([-1.0, 0.0]), border[0], max(scale) / 2
+    up, middle, norm, half = np.array([-1.0, 0.0]), border[0], 0.0, max(scale) / 2
     for _ in range(10):
         across = np.array([up[1], -up[0]])
-        middle = sum(_farthest(border, border @ (side * across - up), half) for side in (-1, 1)) / 2
+        left, right = (_farthest(border, border @ (side * across - up), half) for side in (-1, 1))
+        middle = (left + right) / 2
         tip = _farthest(border, np.hypot(*(border - middle).T), half) - middle
         norm = float(np.hypot(*tip))
         if norm == 0 or np.allclose(tip / norm, up):
             break
         up = tip / norm
-    return _clip_line(solid, scale, middle, up)
+    on = _on_mask(solid, scale, middle, up) or (0.0, norm)  # a line through a notch ends at the middle and the apex
+    base, apex = middle + on[0] * up, middle + on[1] * up
+    return LongAxis((float(base[0]), float(base[1])), (float(apex[0]), float(apex[1])), on[1] - on[0])
 
 
 def _farthest(points: NDArray[np.float64], reach: NDArray[np.float64], within: float) -> NDArray[np.float64]:
-    """The mean of the points (n, 2) whose reach (n,) is the largest, to `within`: a pixelled tip is several pixels wide."""
+    """The mean of the points (n, 2) of the largest reach (n,), to `within`: a pixelled tip is several pixels wide."""
     return points[reach >= reach.max() - within].mean(0)
 
 
-def _clip_line(solid: NDArray[np.bool_], scale: Spacing, middle: NDArray[np.float64], up: NDArray[np.float64]) -> LongAxis:
-    """The part of the line through `middle` along `up` that lies on the pixels of the mask, to a sixteenth of a pixel."""
+def _on_mask(
+    solid: NDArray[np.bool_], scale: Spacing, middle: NDArray[np.float64], up: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Where the line through `middle` along `up` enters and leaves the mask, to a sixteenth of a pixel."""
     step = min(scale) / 16
     reach = math.hypot(solid.shape[0] * scale[0], solid.shape[1] * scale[1])
     along = np.arange(-reach, reach, step)
     pixels = np.rint((middle + along[:, None] * up) / np.asarray(scale)).astype(np.intp)
-    inside = ((pixels >= 0) & (pixels < solid.shape)).all(1)
-    inside[inside] = solid[tuple(pixels[inside].T)]
-    on = along[inside]
-    if not len(on):  # the line runs through a notch of the mask: keep to the middle and the apex
-        on = np.array([0.0, max(step, reach * 1e-6)])
-    base, apex = middle + (on[0] - step / 2) * up, middle + (on[-1] + step / 2) * up
-    return LongAxis((float(base[0]), float(base[1])), (float(apex[0]), float(apex[1])), float(on[-1] - on[0] + step))
+    within = ((pixels >= 0) & (pixels < solid.shape)).all(1)
+    along, pixels = along[within], pixels[within]
+    on = along[solid[pixels[:, 0], pixels[:, 1]]]
+    return (float(on[0] - step / 2), float(on[-1] + step / 2)) if len(on) else None

@@ -15,7 +15,7 @@ def boolean_pair(pred: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.bool_], 
     first, second = np.asarray(pred), np.asarray(truth)
     for name, mask in (("pred", first), ("truth", second)):
         if mask.dtype != np.bool_:
-            raise TypeError(f"{name} is {mask.dtype}; wants a boolean mask, such as `labels == 1` or `probability > 0.5`")
+            raise TypeError(f"{name} is {mask.dtype}; wants a boolean mask, such as `labels == 1`")
     if first.shape != second.shape:
         raise ValueError(f"pred is {first.shape} and truth is {second.shape}; resize pred to the size of truth")
     return first, second

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,21 @@ from memx.metrics.clinical import Volume, area_length, ejection_fraction, simpso
 from memx.metrics.overlap import dice, iou
 from memx.metrics.scores import Outcome, PatientEF, Phase, Row, Scores
 from memx.metrics.surface import Spacing, surface_distances
+
+_WORDS = """\
+Every structure of every labelled frame is one mask pair, scored at the size and spacing of the truth.
+Dice is 2|P∩T| / (|P|+|T|) and IoU is |P∩T| / |P∪T|, over the pixels of that one mask.
+The surface of a mask is its pixels with one of their four neighbours outside it or outside the image. \
+HD95 is the larger of the two directed 95th percentiles, ASD the mean over the surface pixels of both masks. \
+Distances run between pixel centres, in mm where the spacing is known and in px where it is not.
+Both masks empty: not applicable, left out and counted. \
+One empty: Dice and IoU are 0 and distances are the diagonal of the field of view, counted.
+Means are over mask pairs. Intervals are {level:.0%} percentile intervals of the mean from {draws} bootstrap draws of \
+patients, seed {seed}.
+The ejection fraction is of {structure}, from the frames labelled ED and ES, by one method for truth and prediction: \
+Simpson's biplane discs where the views 2CH and 4CH are there with their spacing, \
+Simpson's discs of one view (4CH before 2CH) where one is, \
+area-length in pixels, assumed square, where the spacing is unknown. Its error is against the EF of the true masks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,27 +83,11 @@ class Protocol:
     level: float = 0.95
     seed: int = 0
 
-    name = "memx-1"
+    name: ClassVar[str] = "memx-1"
 
     def describe(self) -> str:
         """What the protocol does, in words."""
-        return "\n".join(
-            (
-                "Every structure of every labelled frame is one mask pair, scored at the size and spacing of the truth.",
-                "Dice is 2|P∩T| / (|P|+|T|), IoU is |P∩T| / |P∪T|, over the pixels of that one mask.",
-                "Surface: the pixels of a mask with one of their four neighbours outside it or outside the image. "
-                "HD95 is the larger of the two directed 95th percentiles, ASD the mean over the surface pixels of both; "
-                "distances run between pixel centres, in mm where the spacing is known and in px where it is not.",
-                "Both masks empty: not applicable, left out and counted. One empty: Dice and IoU 0, distances the "
-                "diagonal of the field of view, counted.",
-                f"Means are over mask pairs. Intervals are {self.level:.0%} percentile intervals of the mean from "
-                f"{self.draws} bootstrap draws of patients, seed {self.seed}.",
-                f"Ejection fraction is of {self.ef_structure}, from the frames labelled ED and ES, by one method for truth and "
-                "prediction: Simpson's biplane discs where the views 2CH and 4CH are there with their spacing, Simpson's "
-                "discs of one view (4CH before 2CH) where one is, area-length in pixels, assumed square, where the spacing is unknown. "
-                "Its error is against the EF of the true masks.",
-            )
-        )
+        return _WORDS.format(level=self.level, draws=self.draws, seed=self.seed, structure=self.ef_structure)
 
     def score(self, pairs: Iterable[Pair]) -> Scores:
         """Score pairs of masks; they are taken one at a time, and only ED and ES of `ef_structure` are kept.
@@ -130,7 +129,9 @@ class Protocol:
 def _check(pair: Pair) -> None:
     for name, mask in (("prediction", pair.prediction), ("truth", pair.truth)):
         if mask.dtype != np.bool_ or mask.ndim != 2:
-            raise DataError(f"{pair.place}: the {name} is {mask.dtype} of shape {mask.shape}; wants a boolean mask (y, x)")
+            raise DataError(
+                f"{pair.place}: the {name} is {mask.dtype} of shape {mask.shape}; wants a boolean mask (y, x)"
+            )
     if pair.prediction.shape != pair.truth.shape:
         raise DataError(
             f"{pair.place}: the prediction is {pair.prediction.shape} and the truth {pair.truth.shape}; "
@@ -176,8 +177,10 @@ def _ejection_fraction(patient: str, found: Mapping[tuple[str, str], Pair]) -> P
     else:
         candidates = spaced or views
         used = (next((view for view in ("4CH", "2CH") if view in candidates), candidates[0]),)
-    truth = [_volume([found[view, phase] for view in used], "truth") for phase in ("ED", "ES")]
-    guess = [_volume([found[view, phase] for view in used], "prediction") for phase in ("ED", "ES")]
+    pairs = [[found[view, phase] for view in used] for phase in ("ED", "ES")]
+    scaled = used[0] in spaced
+    truth = [_volume([(pair.truth, pair.spacing) for pair in both], scaled) for both in pairs]
+    guess = [_volume([(pair.prediction, pair.spacing) for pair in both], scaled) for both in pairs]
     if truth[0].value == 0:
         return "the true mask at ED is empty"
     reference = ejection_fraction(truth[0], truth[1])
@@ -200,9 +203,8 @@ def _ejection_fraction(patient: str, found: Mapping[tuple[str, str], Pair]) -> P
     )
 
 
-def _volume(pairs: list[Pair], side: str) -> Volume:
-    masks = [pair.truth if side == "truth" else pair.prediction for pair in pairs]
-    spacings = [pair.spacing for pair in pairs]
-    if len(pairs) == 2:
-        return simpson_biplane(masks[0], spacings[0], masks[1], spacings[1])
-    return area_length(masks[0], None) if spacings[0] is None else simpson_single(masks[0], spacings[0])
+def _volume(masks: list[tuple[NDArray[np.bool_], Spacing | None]], scaled: bool) -> Volume:
+    """Of one view, or of the two- and the four-chamber view in this order; in pixels unless `scaled`."""
+    if len(masks) == 2:
+        return simpson_biplane(*masks[0], *masks[1])
+    return simpson_single(*masks[0]) if scaled else area_length(masks[0][0], None)

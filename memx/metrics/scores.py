@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from memx.files import write_text
@@ -142,11 +142,12 @@ class Scores:
 
     def ef_missed(self) -> dict[str, int]:
         """How many patients have a true but no predicted ejection fraction, method by method."""
-        return {m: sum(c.method == m and c.prediction is None for c in self.ef) for m in dict.fromkeys(c.method for c in self.ef)}
+        methods = dict.fromkeys(case.method for case in self.ef)
+        return {name: sum(case.method == name and case.prediction is None for case in self.ef) for name in methods}
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data for JSON."""
-        overall = [{**dict(item.by), **{k: v for k, v in asdict(item).items() if k != "by"}} for item in self.summaries()]
+        overall = [dict(item.by) | {k: v for k, v in asdict(item).items() if k != "by"} for item in self.summaries()]
         agreements, missed = self.ef_agreement(), self.ef_missed()
         return {
             "protocol": {"name": self.protocol, "description": self.description},
@@ -184,13 +185,14 @@ class Scores:
         for heading in ("Dice", "IoU", "HD95", "ASD", "EF error"):
             table.add_column(heading, justify="right")
         for structure in self.structures:
-            table.add_row(structure, *self.cells(structure), end_section=True)
+            table.add_row(escape(structure), *map(escape, self.cells(structure)), end_section=True)
         return table
 
     def cells(self, structure: str) -> list[str]:
-        """Dice, IoU, HD95, ASD and EF error of a structure in words, each a figure and, on a second line, its interval."""
+        """Dice, IoU, HD95, ASD and EF error of a structure in words: a figure and, on a second line, its interval."""
         items = [item for item in self.summaries() if item.structure == structure]
-        cells = ["\n".join(_words(item) for item in items if item.metric == name) for name in ("dice", "iou", "hd95", "asd")]
+        shown = ("dice", "iou", "hd95", "asd")
+        cells = ["\n".join(_words(item) for item in items if item.metric == name) for name in shown]
         return [*cells, self._ef_words() if structure == self.ef_structure else "–"]
 
     def _summary(self, by: tuple[tuple[str, str], ...], metric: str, unit: str, rows: list[Row]) -> Summary:
@@ -220,7 +222,7 @@ class Scores:
     def _caption(self) -> str:
         summaries = [item for item in self.summaries() if item.metric == "dice"]
         both, one = sum(item.n_both_empty for item in summaries), sum(item.n_one_empty for item in summaries)
-        parts = [f"Means [{self.level:.0%} interval over patients]."]
+        parts = [f"Means over masks, {self.level:.0%} interval over patients below."]
         if self.ef:
             parts.append("EF error: mean absolute difference to the EF of the true masks.")
         if one:
@@ -237,17 +239,9 @@ def _words(item: Summary) -> str:
         return "–"
     digits = 3 if item.metric in OVERLAP else 2
     unit = f" {item.unit}" if item.unit else ""
-    low_high = "" if item.interval is None else "\n[" + ", ".join(f"{end:.{digits}f}" for end in item.interval) + "]"
+    low_high = "" if item.interval is None else "\n" + "–".join(f"{end:.{digits}f}" for end in item.interval)
     return f"{item.mean:.{digits}f}{unit}{low_high}"
 
 
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def ef_by_method(cases: Iterable[PatientEF]) -> dict[str, list[PatientEF]]:
-    """Patients grouped by the method of their ejection fraction, in the order in which they came."""
-    groups: dict[str, list[PatientEF]] = {}
-    for case in cases:
-        groups.setdefault(case.method, []).append(case)
-    return groups

@@ -33,11 +33,11 @@ class SurfaceDistances:
 
 
 def surface(mask: ArrayLike) -> NDArray[np.bool_]:
-    """The border pixels of a mask (y, x): those in it with one of their four neighbours outside it or outside the image."""
+    """The border pixels of a mask (y, x): those with one of their four neighbours outside it or outside the image."""
     solid = np.asarray(mask)
     if solid.dtype != np.bool_ or solid.ndim != 2:
         raise TypeError(f"mask is {solid.dtype} of shape {solid.shape}; wants a boolean mask (y, x)")
-    return solid & ~ndimage.binary_erosion(solid, border_value=0)
+    return solid & ~np.asarray(ndimage.binary_erosion(solid, border_value=0), dtype=np.bool_)
 
 
 def surface_distances(pred: ArrayLike, truth: ArrayLike, spacing: Spacing | None) -> SurfaceDistances | None:
@@ -65,8 +65,8 @@ def surface_distances(pred: ArrayLike, truth: ArrayLike, spacing: Spacing | None
         return SurfaceDistances(diagonal, diagonal, diagonal, unit, missed=True)
     box = ndimage.find_objects((borders[0] | borders[1]).astype(np.uint8))[0]
     near, far = borders[0][box], borders[1][box]
-    forth = ndimage.distance_transform_edt(~far, sampling=sampling)[near]
-    back = ndimage.distance_transform_edt(~near, sampling=sampling)[far]
+    forth = np.asarray(ndimage.distance_transform_edt(~far, sampling=sampling))[near]
+    back = np.asarray(ndimage.distance_transform_edt(~near, sampling=sampling))[far]
     return SurfaceDistances(
         hd=float(max(forth.max(), back.max())),
         hd95=float(max(np.percentile(forth, 95), np.percentile(back, 95))),

@@ -30,6 +30,7 @@ class Facts:
     spacing        (row, column) millimetres a pixel, or None
     spacing_note   where the spacing comes from, or why there is none
     coloured       whether the file stores colour
+    inverted       whether the smallest stored value is white (DICOM MONOCHROME1)
     notes          what a user of the clip should know, one sentence each
     """
 
@@ -39,6 +40,7 @@ class Facts:
     spacing: tuple[float, float] | None = None
     spacing_note: str = ""
     coloured: bool = False
+    inverted: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -110,7 +112,8 @@ class Stream(ABC):
     @cached_property
     def intensity(self) -> Intensity:
         """The scaling rule; costs one pass over the clip where the file declares no range of values."""
-        return self.declared_intensity() or Intensity.of_values(self._checked_frames())
+        rule = self.declared_intensity() or Intensity.of_values(self._checked_frames())
+        return rule.inverted() if self.facts.inverted else rule
 
     def __iter__(self) -> Iterator[Float[Tensor, "c y x"]]:
         intensity = self.intensity
@@ -148,8 +151,8 @@ def check_complete(path: Path, promised: int | None, count: int) -> None:
     """Raise DataError when a file held fewer frames than its header promises."""
     if promised is not None and count < promised:
         raise DataError(
-            f"{path}: the header promises {promised} frames but only {count} could be decoded; the file is truncated or "
-            "damaged, so copy it again from its source"
+            f"{path}: the header promises {promised} frames but only {count} could be decoded; the file is truncated "
+            "or damaged, so copy it again from its source"
         )
 
 

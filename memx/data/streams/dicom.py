@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_color_lut, iter_pixels
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID
 
-from memx.data.streams.base import Facts, Stream, check_complete, sizes
+from memx.data.streams.base import Facts, Stream, check_complete
+from memx.data.streams.dicom_calibration import frame_rate, pixel_spacing
 from memx.data.streams.intensity import Intensity
 from memx.errors import DataError
 
-_CENTIMETRES = 3  # Physical Units of a calibrated ultrasound region
-_TWO_DIMENSIONAL = 1  # Region Spatial Format
-_PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_REQUIRED = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
 
 
 class DicomStream(Stream):
@@ -32,34 +34,69 @@ class DicomStream(Stream):
         self.header = _read_header(path)
         super().__init__(path, _facts(path, self.header), colour=colour)
 
-    @property
-    def _palette(self) -> bool:
-        return self.header.PhotometricInterpretation == "PALETTE COLOR"
-
     def declared_intensity(self) -> Intensity | None:
         unsigned = self.header.get("PixelRepresentation", 0) == 0
-        eight_bit = unsigned and int(self.header.get("BitsStored", 0)) == 8 and not self._palette
-        return self._oriented(Intensity.of_bits(8)) if eight_bit else None
-
-    @property
-    def intensity(self) -> Intensity:
-        """The scaling rule; `low` and `high` are exchanged for MONOCHROME1, whose 0 is white."""
-        return super().intensity
+        eight_bit = unsigned and self.header.get("BitsStored") == 8 and not _has_palette(self.header)
+        return Intensity.of_bits(8) if eight_bit else None
 
     def stored_frames(self) -> Iterator[np.ndarray]:
         count = 0
+        palette = _has_palette(self.header)
         try:
-            for count, frame in enumerate(iter_pixels(self.path), start=1):
-                yield apply_color_lut(frame, self.header) if self._palette else frame
+            for frame in iter_pixels(self.path):
+                yield apply_color_lut(frame, self.header) if palette else frame
+                count += 1
         except (RuntimeError, NotImplementedError) as error:
-            syntax = self.header.file_meta.get("TransferSyntaxUID", pydicom.uid.UID(""))
+            raise DataError(f"{self.path}: frame {count} cannot be decoded; {_remedy(self.header)} ({error})") from None
+        except (ValueError, AttributeError, OSError, EOFError, struct.error) as error:
             raise DataError(
-                f"{self.path}: no installed decoder reads frame {count} ({syntax.name}); "
-                f"`pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg` adds JPEG, JPEG-LS and JPEG 2000 ({error})"
-            ) from None
-        except (ValueError, AttributeError, OSError, EOFError) as error:
-            raise DataError(
-                f"{self.path}: frame {count} of {self.length} cannot be decoded, the file is truncated or damaged; copy it "
-                f"again from its source ({error})"
+                f"{self.path}: frame {count} of {self.length} cannot be decoded, the file is truncated or damaged; "
+                f"copy it again from its source ({error})"
             ) from None
         check_complete(self.path, self.length, count)
+
+
+def _has_palette(header: Dataset) -> bool:
+    return header.get("PhotometricInterpretation") == "PALETTE COLOR"
+
+
+def _remedy(header: Dataset) -> str:
+    syntax = header.file_meta.get("TransferSyntaxUID", UID("")).name
+    if "MPEG" in syntax or "HEVC" in syntax:
+        return f"its pixels are a video inside DICOM ({syntax}): export the clip as MP4 and give that"
+    return (
+        f"the data are damaged, or no installed decoder reads {syntax}: `pip install pylibjpeg pylibjpeg-libjpeg "
+        "pylibjpeg-openjpeg` adds JPEG, JPEG-LS and JPEG 2000"
+    )
+
+
+def _read_header(path: Path) -> Dataset:
+    try:
+        header = pydicom.dcmread(path, defer_size=1024)
+    except InvalidDicomError:
+        raise DataError(f"{path}: not a DICOM file (no DICM mark after the first 128 bytes)") from None
+    except (OSError, EOFError, ValueError, AttributeError, struct.error) as error:
+        raise DataError(f"{path}: not a readable DICOM file ({error})") from None
+    what = header.get("SOPClassUID", UID("")).name or "DICOM object"
+    if "PixelData" not in header:
+        raise DataError(f"{path}: this {what} has no pixel data; give the file that holds the clip itself")
+    missing = [word for word in _REQUIRED if header.get(word) in (None, "")]
+    if missing:
+        raise DataError(f"{path}: this {what} lacks {', '.join(missing)}, without which its pixels cannot be read")
+    return header
+
+
+def _facts(path: Path, header: Dataset) -> Facts:
+    spacing, note = pixel_spacing(header)
+    frames = int(header.get("NumberOfFrames") or 1)
+    if frames < 1 or header.Rows < 1 or header.Columns < 1:
+        raise DataError(f"{path}: the header tells of {frames} frames of {header.Columns} × {header.Rows} pixels")
+    return Facts(
+        size=(int(header.Rows), int(header.Columns)),
+        length=frames,
+        fps=frame_rate(header),
+        spacing=spacing,
+        spacing_note=note,
+        coloured=int(header.get("SamplesPerPixel", 1)) == 3 or _has_palette(header),
+        inverted=header.PhotometricInterpretation == "MONOCHROME1",
+    )

@@ -42,6 +42,10 @@ class Intensity:
             return cls(0.0, 255.0, "8-bit values stored in a wider type")
         return cls(low, high, f"the clip's own range, {low:g} to {high:g}")
 
+    def inverted(self) -> Intensity:
+        """The same rule with black and white exchanged."""
+        return Intensity(self.high, self.low, f"{self.rule}, inverted")
+
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Stored values of any shape to float32 in [0, 1]; a constant clip outside [0, 255] becomes 0."""
         span = self.high - self.low

@@ -102,7 +102,9 @@ def _facts(path: Path, reader: sitk.ImageFileReader, *, compressed: bool) -> Fac
         size=(shape[1], shape[0]),
         length=shape[-1] if len(shape) > 2 else 1,
         spacing=(reader.GetSpacing()[1], reader.GetSpacing()[0]) if calibrated else None,
-        spacing_note="MetaImage header (ElementSpacing)" if calibrated else "the MetaImage header has no ElementSpacing",
+        spacing_note="MetaImage header (ElementSpacing)"
+        if calibrated
+        else "the MetaImage header has no ElementSpacing",
         coloured=components == 3,
         notes=("compressed MetaImage: loaded whole instead of frame by frame",) if compressed else (),
     )

@@ -42,7 +42,9 @@ class VideoStream(Stream):
                 spacing_note="a video file carries no millimetre spacing",
                 coloured=coloured,
             )
-        self._pixels = ("rgb24" if self.bits == 8 else "rgb48le") if coloured else ("gray" if self.bits == 8 else "gray16le")
+        self._pixels = (
+            ("rgb24" if self.bits == 8 else "rgb48le") if coloured else ("gray" if self.bits == 8 else "gray16le")
+        )
         super().__init__(path, facts, colour=colour)
 
     def declared_intensity(self) -> Intensity:
@@ -56,7 +58,9 @@ class VideoStream(Stream):
                     discarded += packet.is_discard  # cut away by an MP4 edit list
                     for frame in packet.decode():
                         if frame.is_corrupt:
-                            raise DataError(f"{self.path}: frame {count} is damaged; copy the file again from its source")
+                            raise DataError(
+                                f"{self.path}: frame {count} is damaged; copy the file again from its source"
+                            )
                         yield frame_pixels(frame, self._pixels)
                         count += 1
             except av.FFmpegError as error:
@@ -83,7 +87,9 @@ def _track(path: Path, container: InputContainer) -> AvStream:
         raise DataError(f"{path}: the file has no video track")
     track = container.streams.video[0]
     if track.codec_context is None or not track.codec_context.width:
-        raise DataError(f"{path}: the video track cannot be decoded here; re-encode it: ffmpeg -i IN -c:v libx264 OUT.mp4")
+        raise DataError(
+            f"{path}: the video track cannot be decoded here; re-encode it: ffmpeg -i IN -c:v libx264 OUT.mp4"
+        )
     return track
 
 

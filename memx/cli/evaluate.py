@@ -1,0 +1,38 @@
+"""`memx eval RUN`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memx.cli.common import Device, Overrides
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder that `memx train` wrote.")],
+    overrides: Overrides = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, val or test; none: what the recipe says.", show_default=False)
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Score a run on patients of a split: Dice, IoU, HD95, ASD and EF, with intervals over patients, and a report."""
+    from rich.console import Console
+
+    from memx.cli.common import pick_device
+    from memx.cli.evaluation import run_evaluation
+    from memx.engine.run import RunFolder
+    from memx.errors import UserError, unknown
+    from memx.recipe import Recipe
+
+    folder = RunFolder.open(run)
+    recipe = Recipe.load(folder.path / "recipe.yaml", overrides or [])
+    wanted = split or recipe.evaluate.split
+    if wanted not in ("train", "val", "test"):
+        raise UserError(unknown("split", wanted, ["train", "val", "test"]))
+    scores, report = run_evaluation(folder, recipe, wanted, pick_device(device))
+    console = Console(highlight=False)
+    console.print(scores.table())
+    console.print(f"report {report}", soft_wrap=True)

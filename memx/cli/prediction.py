@@ -1,0 +1,50 @@
+"""Predict with a progress bar: what `memx predict` and `memx demo` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from memx.cli.progress import bar
+from memx.data.streams import find_clips, open_stream
+from memx.engine.checkpoint import fill, load_checkpoint
+from memx.engine.predict import Prediction, output_folders, predict_clip
+from memx.engine.summary import write_prediction_report
+from memx.models.build import build
+from memx.recipe import Recipe
+
+
+def run_prediction(
+    run: Path, inputs: Sequence[str], out: Path, overrides: Sequence[str], crop: bool, device: str
+) -> tuple[list[Prediction], Path]:
+    """Segment every clip among `inputs`; returns what was found and the report's path."""
+    recipe, tensors = load_checkpoint(run)
+    if overrides:
+        recipe = Recipe.from_dict(recipe.dump(), overrides)
+    model = build(recipe)
+    fill(model, tensors, str(run))
+    model = model.to(device).eval()
+    streams = [open_stream(path, colour=recipe.data.channels == 3) for path in find_clips([Path(p) for p in inputs])]
+    predictions = []
+    for stream, folder in zip(streams, output_folders(streams, out), strict=True):
+        with bar(stream.name, stream.length, "frames") as advance:
+            predictions.append(
+                predict_clip(
+                    model, recipe, stream, folder, device=device, crop="auto" if crop else "none", on_frame=advance
+                )
+            )
+    return predictions, write_prediction_report(predictions, recipe, out / "report.html", run)
+
+
+def prediction_table(predictions: Sequence[Prediction]) -> Table:
+    """Frames, ED, ES and EF of each clip; every EF says its method."""
+    table = Table(title="prediction", title_justify="left", box=None, pad_edge=False)
+    for column in ("clip", "frames", "ED", "ES", "EF", "masks"):
+        table.add_column(column, overflow="fold")
+    for item in predictions:
+        ef = f"{item.ef.value:.0f}% ({item.ef.method}, {item.ef.unit})" if item.ef else item.ef_note
+        phases = ["–" if phase is None else str(phase + 1) for phase in (item.ed, item.es)]
+        table.add_row(item.name, str(item.frames), *phases, ef, str(item.masks))
+    return table

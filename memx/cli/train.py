@@ -1,0 +1,42 @@
+"""`memx train RECIPE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memx.cli.common import Device, Overrides
+
+
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file, or the name of one that travels with memx.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; none: runs/<date>_<name>_<hash>.", show_default=False)
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.", show_default=False)] = None,
+    device: Device = "auto",
+) -> None:
+    """Train a recipe into a run folder; validates, checkpoints, keeps the best weights and writes a report."""
+    from memx.cli.common import pick_device
+    from memx.cli.training import run_training
+    from memx.engine.run import RunFolder
+    from memx.errors import UserError
+    from memx.recipe import Recipe
+
+    if resume is not None:
+        if out is not None:
+            raise UserError("--resume goes on in its own run folder; leave --out away")
+        words = [word for word in (recipe, *(overrides or [])) if word]
+        run = RunFolder.open(resume)
+        chosen = Recipe.load(run.path / "recipe.yaml", [w for w in words if "=" in w])
+    elif recipe is None:
+        raise UserError("name a recipe, e.g. `memx train gdkvm_phantom`; `memx list recipe` shows them")
+    else:
+        chosen = Recipe.load(recipe, overrides or [])
+        run = None
+    run_training(chosen, run=run, out=out, device=pick_device(device), resume=resume is not None)

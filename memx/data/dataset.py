@@ -1,0 +1,244 @@
+"""The cases of a data set as a stream of training draws, or one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from memx.data.clip import Case, Clip, Layout
+from memx.data.resample import resize_clip
+from memx.data.sampling import Sampling, frame_indices, sample_frames, take_frames
+from memx.errors import DataError
+
+Supervision = Literal["ends", "all"]
+ClipTransform = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
+_GREY = (0.299, 0.587, 0.114)
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Clips of one size, ready for a model.
+
+    With `draws` it is a training set: item i is the i-th draw of an endless stream, a pure function of `seed` and i.
+    Cases come in a new permutation each epoch; frames and augmentation are drawn by `default_rng([seed, i])`. A run
+    that resumes with item i therefore sees what the unbroken run saw, whatever the number of workers.
+    Without `draws` it has one item a case, in their order, not augmented.
+
+    An item is a dict:
+
+        video       (t, c, y, x) float32 in [0, 1]
+        masks       (t, o, y, x) float32 of 0 and 1, a channel for each of `structures`, zero where a frame has no label
+        labelled    (t,) bool: the frames whose masks are known
+        supervised  (t,) bool: the frames that training may look at: with `ends` the first and the last labelled
+                    frame of the item, with `all` every labelled one
+        index       the case's place in `cases`
+
+    With `cache`, what was read and resized is kept in memory by each process, 3 bytes a pixel and frame. Resized pixels
+    are rounded to 16 bits, with and without the cache, so that both give the same numbers.
+
+    Raises DataError for an empty list of cases, a structure whose label values the layout does not have, a clip without
+    any label, and whatever the layout's `load` raises; ValueError for options that make no sense.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        cases: Sequence[Case],
+        *,
+        size: int | tuple[int, int],
+        frames: int = 10,
+        sampling: Sampling = "ed_es",
+        supervision: Supervision = "ends",
+        structures: Mapping[str, Sequence[int]],
+        augment: Sequence[ClipTransform] = (),
+        channels: Literal[1, 3] = 1,
+        seed: int = 0,
+        draws: int | None = None,
+        cache: bool = True,
+    ):
+        if not cases:
+            raise DataError("the data set has no cases; check data.root and the split")
+        if not structures:
+            raise ValueError("structures must name at least one structure and its label values")
+        if supervision not in get_args(Supervision):
+            raise ValueError(f"supervision must be one of {', '.join(get_args(Supervision))}; got {supervision!r}")
+        if sampling not in get_args(Sampling):
+            raise ValueError(f"sampling must be one of {', '.join(get_args(Sampling))}; got {sampling!r}")
+        if channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3; got {channels}")
+        if augment and draws is None:
+            raise ValueError("augment is for training: draws must be given with it")
+        if draws is not None and draws < 0:
+            raise ValueError(f"draws must not be negative; got {draws}")
+        _check_structures(structures, layout)
+        self.layout = layout
+        self.cases = list(cases)
+        self.size = size
+        self.frames = frames
+        self.sampling: Sampling = sampling
+        self.supervision = supervision
+        self.structures = {name: tuple(values) for name, values in structures.items()}
+        self.augment = tuple(augment)
+        self.channels = channels
+        self.seed = seed
+        self.draws = draws
+        self._cache: dict[str, _Stored] | None = {} if cache else None
+
+    def __len__(self) -> int:
+        return len(self.cases) if self.draws is None else self.draws
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rng = self._rng(index)
+        case = self._case(index)
+        clip = self._sampled(case, rng)
+        assert clip.labels is not None
+        assert clip.labelled is not None
+        video, labels = clip.video, clip.labels
+        for transform in self.augment:
+            video, labels = transform(video, labels, rng)
+        masks = [torch.isin(labels, torch.tensor(values)) for values in self.structures.values()]
+        return {
+            "video": with_channels(video, self.channels).contiguous(),
+            "masks": torch.stack(masks, dim=1).float(),
+            "labelled": clip.labelled,
+            "supervised": _ends(clip.labelled) if self.supervision == "ends" else clip.labelled.clone(),
+            "index": case,
+        }
+
+    def original(self, index: int) -> Clip:
+        """The frames of item `index` at the file's own size and spacing, neither augmented nor cached."""
+        whole = _checked(self.layout.load(self.cases[self._case(index)]), self.cases[self._case(index)])
+        return sample_frames(whole, self.frames, self.sampling, self._rng(index))
+
+    def _rng(self, index: int) -> np.random.Generator:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is out of range; there are {len(self)} items")
+        return np.random.default_rng([self.seed, index])
+
+    def _case(self, index: int) -> int:
+        if self.draws is None:
+            return index
+        epoch, place = divmod(index, len(self.cases))
+        return int(_permutation(self.seed, epoch, len(self.cases))[place])
+
+    def _sampled(self, case: int, rng: np.random.Generator) -> Clip:
+        stored = self._stored(self.cases[case])
+        if self.sampling == "ed_es":
+            return stored.clip()
+        return stored.clip(frame_indices(stored.about, self.frames, self.sampling, rng))
+
+    def _stored(self, case: Case) -> _Stored:
+        if self._cache is not None and case.id in self._cache:
+            return self._cache[case.id]
+        clip = _checked(self.layout.load(case), case)
+        if self.sampling == "ed_es":
+            clip = sample_frames(clip, self.frames, "ed_es")
+        assert clip.labelled is not None
+        if not clip.labelled.any():
+            where = clip.source or case.id
+            raise DataError(f"{where}: none of the frames that `{self.sampling}` takes has a label; leave the case out")
+        stored = _Stored.pack(resize_clip(clip, self.size))
+        if self._cache is not None:
+            self._cache[case.id] = stored
+        return stored
+
+
+def with_channels(video: Float[Tensor, "t c y x"], channels: int) -> Float[Tensor, "t d y x"]:
+    """A grey clip repeated to three channels, or a colour clip made grey by ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B.
+
+    Raises ValueError for other numbers of channels.
+    """
+    have = video.shape[1]
+    if have == channels:
+        return video
+    if (have, channels) == (1, 3):
+        return video.expand(-1, 3, -1, -1)
+    if (have, channels) == (3, 1):
+        return (video * video.new_tensor(_GREY)[:, None, None]).sum(dim=1, keepdim=True).clamp(0, 1)
+    raise ValueError(f"a clip has 1 or 3 channels; cannot make {channels} of {have}")
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Items as a batch, `b` before every axis. Raises DataError when the clips differ in length."""
+    lengths = sorted({len(item["video"]) for item in items})
+    if len(lengths) > 1:
+        raise DataError(
+            f"clips of {', '.join(map(str, lengths))} frames cannot share a batch; "
+            "use a batch size of 1, or sampling `ed_es` or `window`"
+        )
+    return default_collate(list(items))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A clip in small numbers: pixels in 16 bits, labels in as many as they need."""
+
+    video: np.ndarray
+    labels: np.ndarray
+    about: Clip
+    """The clip without its pixels: they have the size 0 × 0."""
+
+    @classmethod
+    def pack(cls, clip: Clip) -> _Stored:
+        assert clip.labels is not None
+        labels = clip.labels.numpy()
+        about = clip.replace(video=clip.video[:, :, :0, :0].clone(), labels=None)
+        pixels = (clip.video.double() * 65535).round().numpy().astype(np.uint16)
+        return cls(pixels, labels.astype(np.min_scalar_type(int(labels.max()))), about)
+
+    def clip(self, indices: list[int] | None = None) -> Clip:
+        """The clip, or the one made of these frames."""
+        about = self.about if indices is None else take_frames(self.about, indices)
+        chosen = slice(None) if indices is None else np.array(indices)
+        video = torch.from_numpy(self.video[chosen].astype(np.float32)) / 65535
+        return about.replace(video=video, labels=torch.from_numpy(self.labels[chosen].astype(np.int64)))
+
+
+@lru_cache(maxsize=8)
+def _permutation(seed: int, epoch: int, cases: int) -> np.ndarray:
+    """The order of the cases in one epoch; the third number keeps this stream apart from those of the draws."""
+    return np.random.default_rng([seed, epoch, 1]).permutation(cases)
+
+
+def _check_structures(structures: Mapping[str, Sequence[int]], layout: Layout) -> None:
+    for name, values in structures.items():
+        if not values:
+            raise ValueError(f"structures: {name!r} has no label values")
+        unknown = [value for value in values if layout.labels and value not in layout.labels]
+        if unknown:
+            known = ", ".join(f"{value} {label}" for value, label in layout.labels.items())
+            raise DataError(
+                f"structures: {name!r} wants label {unknown[0]}, which this layout does not have; it has {known}"
+            )
+
+
+def _checked(clip: Clip, case: Case) -> Clip:
+    """What any layout, a plug-in's too, must give: finite pixels in [0, 1] and labels of the video's shape."""
+    where = clip.source or case.id
+    if clip.labels is None or clip.labelled is None:
+        raise DataError(f"{where}: has no labels; training and evaluation need them, `memx predict` does not")
+    low, high = (float(value) for value in clip.video.aminmax())
+    if not (low >= 0 and high <= 1):
+        raise DataError(f"{where}: pixels run from {low:g} to {high:g}; a clip's are finite and in [0, 1]")
+    t, _, y, x = clip.video.shape
+    if clip.labels.shape != (t, y, x) or clip.labelled.shape != (t,):
+        raise DataError(
+            f"{where}: labels of shape {tuple(clip.labels.shape)} for {tuple(clip.labelled.shape)} flags; "
+            f"the video has (t, y, x) = {(t, y, x)}"
+        )
+    return clip
+
+
+def _ends(labelled: Tensor) -> Tensor:
+    """True at the first and the last True."""
+    ends = torch.zeros_like(labelled)
+    places = labelled.nonzero()[:, 0]
+    ends[places[[0, -1]]] = True
+    return ends

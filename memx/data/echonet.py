@@ -1,0 +1,235 @@
+"""EchoNet-Dynamic: apical four-chamber videos with the LV traced at end diastole and end systole."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import av
+import numpy as np
+import torch
+from av.error import FFmpegError
+from pydantic import Field
+
+from memx.data.clip import Case, Clip, Layout, Skipped, Survey
+from memx.data.pixels import unit_pixels
+from memx.data.polygon import fill_polygon, polygon_area
+from memx.errors import DataError
+from memx.registry import layouts
+
+_LIST_COLUMNS = ("FileName", "EF", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
+_TRACING_COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
+
+
+@layouts.register("echonet")
+class EchoNet(Layout):
+    """EchoNet-Dynamic: `Videos/*.avi`, `FileList.csv` and `VolumeTracings.csv`, the LV traced in two frames a video.
+
+    A tracing is the long axis (its first row) and chords (x1, y1)–(x2, y2) across it; the outline is x1[1:] followed by
+    x2[1:] reversed, with vertices rounded to whole pixels and pixels on the edge counted in, as the published scores
+    have it. Of the traced frames ED is the one with the largest area and ES the one with the smallest, wherever they
+    stand in time. Videos without a usable tracing and tracings without a video are left out and listed in `survey`.
+    There is no millimetre spacing. Splits are those of `FileList.csv`.
+
+    Source: Ouyang et al., Nature 580, 2020.
+    """
+
+    source = (
+        "EchoNet-Dynamic is human heart ultrasound (registration, research only, no redistribution): "
+        "https://echonet.github.io/dynamic/\n"
+        "To point at your copy: data.layout=echonet data.root=/path/to/EchoNet-Dynamic (the folder with FileList.csv)\n"
+        "To train on the phantom instead: memx data phantom data/phantom --layout echonet --patients 24, "
+        "then data.layout=echonet data.root=data/phantom"
+    )
+    labels: ClassVar[Mapping[int, str]] = {0: "background", 1: "lv"}
+
+    def __init__(
+        self,
+        *,
+        videos: Annotated[
+            str, Field(min_length=1, description="The folder of the videos, inside the root.")
+        ] = "Videos",
+    ):
+        self.videos = videos
+
+    def survey(self, root: Path) -> Survey:
+        root = Path(root)
+        listing, tracing, folder = root / "FileList.csv", root / "VolumeTracings.csv", root / self.videos
+        if not root.is_dir():
+            raise self.not_here(root, "there is no such folder")
+        if not folder.resolve().is_relative_to(root.resolve()):
+            raise DataError(f"videos: {self.videos!r} leads out of the data set; name a folder inside {root}")
+        absent = [path.name for path in (listing, tracing) if not path.is_file()] + [self.videos] * (
+            not folder.is_dir()
+        )
+        if absent:
+            raise self.not_here(root, f"no {', '.join(absent)} in it")
+        outlines = _read_outlines(tracing)
+        skipped: list[Skipped] = []
+        cases: list[Case] = []
+        names: set[str] = set()
+        for number, row in _rows(listing, _LIST_COLUMNS):
+            name = _stem(row["FileName"], listing, number)
+            if name in names:
+                raise DataError(f"{listing}, line {number}: {name} is listed twice; remove one of the lines")
+            names.add(name)
+            video = folder / f"{name}.avi"
+            why = _unusable(video, outlines.get(name, {}))
+            if why:
+                skipped.append(Skipped(name, why))
+                continue
+            facts = _facts(row, listing, number)
+            extra = {"outlines": outlines[name], **facts}
+            files = {"video": video, "list": listing, "tracings": tracing}
+            cases.append(Case(name, name, "4CH", facts["split"], files, extra))
+        skipped += [Skipped(name, f"traced, but not in {listing.name}") for name in sorted(outlines.keys() - names)]
+        return Survey(cases, skipped)
+
+    def load(self, case: Case) -> Clip:
+        file, facts = case.files["video"], case.extra
+        pixels = _read_grey(file)
+        if len(pixels) < facts["frames"]:
+            raise DataError(
+                f"{file}: {len(pixels)} frames could be read, {case.files['list'].name} says {facts['frames']}; "
+                "the file is cut short: copy it again"
+            )
+        size = pixels.shape[1:]
+        if size != facts["size"]:
+            raise DataError(
+                f"{file}: frames are {size[0]} × {size[1]} pixels (y × x), {case.files['list'].name} and the tracings "
+                f"are for {facts['size'][0]} × {facts['size'][1]}; trace the video at its own size, or resize it"
+            )
+        labels = np.zeros(pixels.shape, dtype=np.int64)
+        labelled = np.zeros(len(pixels), dtype=bool)
+        areas: dict[int, float] = {}
+        for frame, (x, y) in facts["outlines"].items():
+            if not 0 <= frame < len(pixels):
+                raise DataError(
+                    f"{case.files['tracings']}: {case.id} is traced in frame {frame}; it has 0..{len(pixels) - 1}"
+                )
+            if min(x.min(), y.min()) < -1 or x.max() > size[1] or y.max() > size[0]:
+                raise DataError(
+                    f"{case.files['tracings']}: the tracing of {case.id}, frame {frame}, runs over "
+                    f"x {x.min():g}..{x.max():g}, y {y.min():g}..{y.max():g}; "
+                    f"its video is {size[0]} × {size[1]} pixels (y × x)"
+                )
+            labels[frame] = fill_polygon(np.rint(x), np.rint(y), size)
+            labelled[frame] = True
+            areas[frame] = polygon_area(x, y)
+        return Clip(
+            video=torch.from_numpy(unit_pixels(pixels, file))[:, None],
+            labels=torch.from_numpy(labels),
+            labelled=torch.from_numpy(labelled),
+            fps=facts["fps"],
+            patient=case.patient,
+            view=case.view,
+            ed=max(areas, key=lambda frame: (areas[frame], -frame)),
+            es=min(areas, key=lambda frame: (areas[frame], -frame)),
+            ef=facts["ef"],
+            source=file,
+        )
+
+
+def _unusable(video: Path, outlines: dict[int, tuple[np.ndarray, np.ndarray]]) -> str:
+    """Why a listed video cannot be used, or an empty string."""
+    if not video.is_file():
+        return "no such video" if not outlines else "traced, but there is no such video"
+    if not outlines:
+        return "no tracing"
+    if len(outlines) < 2:
+        return "only one frame is traced; ED and ES are wanted"
+    thin = [frame for frame, (x, _) in outlines.items() if len(x) < 3]
+    return f"the tracing of frame {thin[0]} has fewer than three points" if thin else ""
+
+
+def _facts(row: dict[str, str], file: Path, number: int) -> dict[str, Any]:
+    split = row["Split"].strip().lower()
+    if split not in ("train", "val", "test"):
+        raise DataError(f"{file}, line {number}: Split: {row['Split']!r}; want TRAIN, VAL or TEST")
+    size = (int(_number(row, "FrameHeight", file, number)), int(_number(row, "FrameWidth", file, number)))
+    ef, fps = _number(row, "EF", file, number), _number(row, "FPS", file, number)
+    if not 0 <= ef <= 100 or fps <= 0:
+        raise DataError(
+            f"{file}, line {number}: EF {ef:g} and FPS {fps:g}; want an EF of 0..100 percent and a positive FPS"
+        )
+    return {
+        "split": split,
+        "size": size,
+        "ef": ef,
+        "fps": fps,
+        "frames": int(_number(row, "NumberOfFrames", file, number)),
+    }
+
+
+def _read_outlines(file: Path) -> dict[str, dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """Video name → frame → the outline's x and y, from the rows of `VolumeTracings.csv` in their order."""
+    chords: dict[str, dict[int, list[tuple[float, float, float, float]]]] = {}
+    for number, row in _rows(file, _TRACING_COLUMNS):
+        x1, y1, x2, y2 = (_number(row, key, file, number) for key in ("X1", "Y1", "X2", "Y2"))
+        frame = int(_number(row, "Frame", file, number))
+        chords.setdefault(_stem(row["FileName"], file, number), {}).setdefault(frame, []).append((x1, y1, x2, y2))
+    return {
+        name: {frame: _outline(np.array(rows)) for frame, rows in frames.items()} for name, frames in chords.items()
+    }
+
+
+def _outline(chords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x1, y1, x2, y2 = chords[1:].T
+    return np.concatenate([x1, x2[::-1]]), np.concatenate([y1, y2[::-1]])
+
+
+def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The lines of a CSV file with their numbers; every line has all `columns`."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                found = ", ".join(reader.fieldnames or ())
+                raise DataError(f"{file}: has no column {', '.join(missing)}; its first line names {found}")
+            for row in reader:
+                if any(row[name] is None for name in columns):
+                    raise DataError(f"{file}, line {reader.line_num}: is cut short; copy the file again")
+                yield reader.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read as CSV ({error}); copy it again") from error
+
+
+def _stem(name: str, file: Path, number: int) -> str:
+    """A video's name: the tracings write it with `.avi`, the list without."""
+    name = name.strip()
+    if name.lower().endswith(".avi"):
+        name = name[:-4]
+    if not name or name in (".", "..") or "/" in name or "\\" in name:
+        raise DataError(f"{file}, line {number}: FileName: {name!r} is not the name of a file in the video folder")
+    return name
+
+
+def _number(row: dict[str, str], key: str, file: Path, number: int) -> float:
+    try:
+        value = float(row[key])
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise DataError(f"{file}, line {number}: {key}: {row[key]!r} is not a number")
+    return value
+
+
+def _read_grey(file: Path) -> np.ndarray:
+    """All frames of a video as (t, y, x) uint8 luma."""
+    try:
+        with av.open(str(file)) as container:
+            frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    except FileNotFoundError:
+        raise DataError(f"{file}: is missing; copy it again from the data set") from None
+    except (FFmpegError, OSError, ValueError, IndexError) as error:
+        raise DataError(
+            f"{file}: cannot be read as a video ({error}); it is damaged or cut short: copy it again"
+        ) from error
+    if not frames:
+        raise DataError(f"{file}: has no video frames; copy it again")
+    if len({frame.shape for frame in frames}) > 1:
+        raise DataError(f"{file}: its frames differ in size; write it again with one size")
+    return np.stack(frames)

@@ -1,0 +1,187 @@
+"""A folder of frames and masks, in the way of DAVIS: any number of objects, any subject."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+
+from memx.data.clip import SPLITS, Case, Clip, Layout, Skipped, Survey
+from memx.data.pixels import label_values, same_size, unit_pixels
+from memx.data.split import read_split_files, split_by_patient
+from memx.errors import DataError
+from memx.registry import layouts
+
+_IMAGES = (".png", ".jpg", ".jpeg")
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+Positive = Annotated[float, Field(gt=0)]
+
+
+@layouts.register("folder")
+class Folder(Layout):
+    """A folder: `images/CLIP/*.png|jpg`, and `masks/CLIP/*.png` of the same names for the frames that are labelled.
+
+    A mask is a grey or palette PNG whose pixels are object numbers: 0 background, 1, 2, …. Frames run in the order of
+    the numbers in their names (2 before 10). Clips are split by `splits/{train,val,test}.txt`, a clip's name a line;
+    without these files by `split_by_patient`, 80 / 10 / 10, each clip its own patient.
+    """
+
+    source = (
+        "A folder data set has images/CLIP/*.png (or .jpg) and masks/CLIP/*.png with the same names\n"
+        "To point at yours: data.layout=folder data.root=/path/to/folder\n"
+        "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 24, "
+        "then memx train gdkvm_phantom"
+    )
+
+    def __init__(
+        self,
+        *,
+        objects: Annotated[
+            int, Field(ge=1, le=255, description="The largest object number that a mask may hold.")
+        ] = 20,
+        mask_values: Annotated[
+            Literal["objects", "binary"],
+            Field(description="`objects`: pixels are object numbers; `binary`: every non-zero pixel is object 1."),
+        ] = "objects",
+        spacing: Annotated[
+            tuple[Positive, Positive] | None,
+            Field(description="Millimetres a pixel, (y, x), of all clips; null: unknown."),
+        ] = None,
+        fps: Annotated[float | None, Field(gt=0, description="Frames a second, of all clips; null: unknown.")] = None,
+    ):
+        self.objects = objects
+        self.mask_values = mask_values
+        self.spacing = spacing
+        self.fps = fps
+
+    def survey(self, root: Path) -> Survey:
+        root = Path(root)
+        if not root.is_dir():
+            raise self.not_here(root, "there is no such folder")
+        absent = [name for name in ("images", "masks") if not (root / name).is_dir()]
+        if absent:
+            raise self.not_here(root, f"no {' and no '.join(absent)} folder in it")
+        images, masks = (
+            {path.name: path for path in sorted((root / name).iterdir()) if path.is_dir()}
+            for name in ("images", "masks")
+        )
+        skipped = [Skipped(name, "has images, but no masks") for name in images if name not in masks]
+        skipped += [Skipped(name, "has masks, but no images") for name in masks if name not in images]
+        usable: list[str] = []
+        for name in images.keys() & masks.keys():
+            if not _frames(images[name], _IMAGES):
+                skipped.append(Skipped(name, f"no {', '.join(_IMAGES)} in {images[name]}"))
+            elif not _frames(masks[name], (".png",)):
+                skipped.append(Skipped(name, f"no .png in {masks[name]}"))
+            else:
+                usable.append(name)
+        usable.sort(key=_natural)
+        assigned = read_split_files({split: root / "splits" / f"{split}.txt" for split in SPLITS})
+        if assigned is None:
+            assigned = split_by_patient(usable)
+        skipped += [
+            Skipped(name, f"in none of the lists in {root / 'splits'}") for name in usable if name not in assigned
+        ]
+        skipped += [
+            Skipped(name, f"listed in {root / 'splits'}, but has no images")
+            for name in sorted(assigned.keys() - images.keys() - masks.keys())
+        ]
+        cases = [
+            Case(name, name, "", assigned[name], {"images": images[name], "masks": masks[name]})
+            for name in usable
+            if name in assigned
+        ]
+        return Survey(cases, skipped)
+
+    def load(self, case: Case) -> Clip:
+        images = _frames(case.files["images"], _IMAGES)
+        masks = _frames(case.files["masks"], (".png",))
+        if not images:
+            raise DataError(f"{case.files['images']}: holds no {', '.join(_IMAGES)}; copy the clip again")
+        strays = [name for name in masks if name not in images]
+        if strays:
+            raise DataError(f"{masks[strays[0]]}: has no image {strays[0]} in {case.files['images']}; name both alike")
+        frames = [_read_image(path) for path in images.values()]
+        first = next(iter(images.values()))
+        for path, frame in zip(images.values(), frames, strict=True):
+            same_size(frames[0].shape[-2:], frame.shape[-2:], first, path)
+        channels = max(frame.shape[0] for frame in frames)
+        video = np.stack([np.broadcast_to(frame, (channels, *frame.shape[-2:])) for frame in frames])
+        labels = np.zeros((len(frames), *video.shape[-2:]), dtype=np.int64)
+        labelled = np.zeros(len(frames), dtype=bool)
+        for t, (name, path) in enumerate(images.items()):
+            if name in masks:
+                mask = self._read_mask(masks[name])
+                same_size(labels[t].shape, mask.shape, path, masks[name])
+                labels[t], labelled[t] = mask, True
+        return Clip(
+            video=torch.from_numpy(video),
+            labels=torch.from_numpy(labels),
+            labelled=torch.from_numpy(labelled),
+            spacing=self.spacing,
+            fps=self.fps,
+            patient=case.patient,
+            view=case.view,
+            source=case.files["images"],
+        )
+
+    def _read_mask(self, file: Path) -> np.ndarray:
+        mode, pixels = _open(file)
+        if pixels.ndim != 2:
+            raise DataError(
+                f"{file}: a mask in colour (mode {mode}); save it as a grey or palette PNG of object numbers"
+            )
+        if self.mask_values == "binary":
+            return (pixels > 0).astype(np.int64)
+        try:
+            return label_values(pixels, file, range(self.objects + 1))
+        except DataError as error:
+            raise DataError(f"{error} (or set mask_values: binary, or objects)") from None
+
+
+def _frames(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    """The files of a folder by their stem, in the order of the numbers in it."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: _natural(path.name)) if folder.is_dir() else []:
+        if path.suffix.lower() in endings and not path.name.startswith("."):
+            if path.stem in found:
+                raise DataError(f"{path}: {found[path.stem].name} is a frame of the same name; keep one of them")
+            found[path.stem] = path
+    return found
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _open(file: Path) -> tuple[str, np.ndarray]:
+    """Pillow's mode and the stored numbers; those of a palette image are its indices."""
+    try:
+        with Image.open(file) as image:
+            return image.mode, np.asarray(image)
+    except FileNotFoundError:
+        raise DataError(f"{file}: is missing; copy it again") from None
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{file}: cannot be read as an image ({error}); it is damaged or cut short: copy it again"
+        ) from error
+
+
+def _read_image(file: Path) -> np.ndarray:
+    """A frame as (c, y, x) float32 in [0, 1], c = 1 for grey and 3 for colour."""
+    mode, pixels = _open(file)
+    if mode == "1":
+        pixels, maximum = pixels.astype(np.uint8), 1
+    elif mode.startswith("I"):
+        maximum = 65535
+    elif mode in ("L", "RGB", "F"):
+        maximum = 255
+    else:
+        raise DataError(f"{file}: an image of mode {mode}; save it as grey (L) or RGB")
+    unit = unit_pixels(pixels, file, maximum=maximum)
+    return unit[None] if unit.ndim == 2 else np.ascontiguousarray(unit.transpose(2, 0, 1))

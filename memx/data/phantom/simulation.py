@@ -1,0 +1,114 @@
+"""One clip of one view of one patient: the pictures and what is true about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from memx.data.phantom import anatomy, cycle, tissue, ultrasound
+from memx.data.phantom.population import Patient, ViewName
+
+LV, MYOCARDIUM, ATRIUM = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated clip.
+
+    video     (t, y, x) uint8
+    labels    (t, y, x) uint8: 0 background, 1 LV cavity, 2 myocardium, 3 left atrium; from the geometry, not the image
+    spacing   millimetres of a row and of a column
+    fps       frames a second
+    ed, es    0-based frames of end diastole and end systole
+    volumes   (t,) millilitres of the left ventricle
+    outline   (t, m, 2) the cavity's outline as (column, row) in pixels, from the left annulus over the apex
+    """
+
+    video: UInt8[np.ndarray, "t y x"]
+    labels: UInt8[np.ndarray, "t y x"]
+    spacing: tuple[float, float]
+    fps: float
+    ed: int
+    es: int
+    volumes: Float[np.ndarray, " t"]
+    outline: Float[np.ndarray, "t m 2"]
+
+
+def simulate(
+    patient: Patient,
+    view: ViewName,
+    *,
+    size: int = 256,
+    aspect: float = 2.0,
+    frames: int | None = None,
+    span: Literal["half", "cycle"] = "half",
+    fps: float = 50.0,
+    square: bool = False,
+    images: bool = True,
+) -> Simulation:
+    """Simulate one view of one patient.
+
+    size     rows of the picture; the columns follow from the sector
+    aspect   width of a pixel over its height: 2 as in CAMUS's older release, 1 for square pixels
+    frames   number of frames; None: what heart rate and frame rate give
+    span     `half`: ED to ES (in some patients ES to ED) as in CAMUS; `cycle`: a full cycle or more at `fps`
+    square   size × size square pixels instead
+    images   False leaves the video black and costs no time: the truth alone
+    """
+    seen = patient.views[view]
+    if span == "half":
+        timing = cycle.half(patient, frames, backwards=seen.reversed)
+    else:
+        timing = cycle.cycles(patient, fps, frames)
+    if square:
+        grid = ultrasound.Grid.square(seen.depth, seen.half_angle, size)
+    else:
+        grid = ultrasound.Grid.around(seen.depth, seen.half_angle, size, aspect)
+    # Scatterers are laid out in the heart at ED, which goes before the frames and is not shown.
+    shape = anatomy.build(patient, view, np.concatenate(([0.0], timing.phases)))
+    count = len(timing.phases)
+    labels = np.stack([_labels(shape, i + 1, grid) for i in range(count)])
+    video = np.zeros_like(labels)
+    if images:
+        stream = int(view[0])
+        tissues = tissue.ribbons(patient, view, shape, ultrasound.gaps(patient))
+        scatterers = tissue.scatter(tissues, patient.rng(50, stream))
+        machine = ultrasound.scanner(patient, view, size)
+        video = ultrasound.film(machine, scatterers, range(1, count + 1), grid, patient.rng(60, stream))
+    return Simulation(
+        video=video,
+        labels=labels,
+        spacing=(grid.row_mm, grid.col_mm),
+        fps=timing.fps,
+        ed=timing.ed,
+        es=timing.es,
+        volumes=shape.volumes[1:],
+        outline=_pixels(shape.cavity()[1:], grid),
+    )
+
+
+def _pixels(curve: np.ndarray, grid: ultrasound.Grid) -> np.ndarray:
+    return np.stack((grid.columns_of(curve[..., 0]), grid.rows_of(curve[..., 1])), axis=-1)
+
+
+def _labels(shape: anatomy.Anatomy, frame: int, grid: ultrasound.Grid) -> UInt8[np.ndarray, "y x"]:
+    out = np.zeros((grid.rows, grid.cols), np.uint8)
+    for value, curve in ((MYOCARDIUM, shape.muscle()), (ATRIUM, shape.atrium), (LV, shape.cavity())):
+        out[fill(_pixels(curve[frame], grid), out.shape)] = value
+    return out
+
+
+def fill(polygon: Float[np.ndarray, "m 2"], shape: tuple[int, int]) -> np.ndarray:
+    """The pixels whose centres lie inside a closed polygon of (column, row) points, by the even-odd rule."""
+    x0, y0 = polygon.T
+    x1, y1 = np.roll(polygon, -1, axis=0).T
+    rows = np.arange(shape[0])[:, None]
+    crosses = (y0 <= rows) != (y1 <= rows)
+    row, edge = np.nonzero(crosses)
+    x = x0[edge] + (row - y0[edge]) / (y1[edge] - y0[edge]) * (x1[edge] - x0[edge])
+    first = np.clip(np.ceil(x), 0, shape[1]).astype(np.int64)  # columns from here on lie to the right of the crossing
+    toggles = np.bincount(row * (shape[1] + 1) + first, minlength=shape[0] * (shape[1] + 1))
+    return np.cumsum(toggles.reshape(shape[0], shape[1] + 1)[:, :-1], axis=1) % 2 == 1

@@ -1,0 +1,103 @@
+"""From paths to clips: which files and folders are clips, and which kind each is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from memx.data.streams.base import Stream, clip_name
+from memx.data.streams.dicom import DicomStream
+from memx.data.streams.images import IMAGE_SUFFIXES, ImagesStream, image_files, natural_key
+from memx.data.streams.mhd import MhdStream
+from memx.data.streams.nifti import NiftiStream
+from memx.data.streams.video import VideoStream
+from memx.errors import DataError
+
+_BY_SUFFIX: dict[str, type[Stream]] = {
+    **dict.fromkeys((".nii", ".nii.gz"), NiftiStream),
+    **dict.fromkeys((".mhd", ".mha"), MhdStream),
+    **dict.fromkeys((".avi", ".mp4", ".m4v", ".mov", ".mkv"), VideoStream),
+    **dict.fromkeys((".dcm", ".dicom"), DicomStream),
+}
+KINDS = ".nii, .nii.gz, .mhd, .mha, .avi, .mp4, .mov, .mkv, .dcm (or DICOM under any name), or a folder of images"
+
+
+def open_stream(path: str | Path, *, colour: bool = False) -> Stream:
+    """Open a clip on disk as a stream of frames, its kind told by its suffix, or else by its first bytes.
+
+    colour   yield red, green and blue where the clip stores colour; otherwise everything becomes grey
+
+    Raises DataError when the path is not there, is of no known kind, or cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if path.is_dir():
+        return ImagesStream(path, colour=colour)
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    kind = _kind(path)
+    if kind is None:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise DataError(f"{path}: one image is no clip; give the folder that holds its frames")
+        raise DataError(f"{path}: not a kind of clip that is read here; there are {KINDS}")
+    return kind(path, colour=colour)
+
+
+def find_clips(paths: Iterable[str | Path]) -> list[Path]:
+    """The clips that files and folders stand for, each once, in the order given and natural order within folders.
+
+    A file is taken as it is. A folder is searched with all that is below it: its clip files are clips; a folder with
+    images and no clip file is itself one clip. Passed over in folders: hidden files, DICOMDIR, CAMUS's ground truth
+    (`*_gt`), and whatever is of no known kind.
+
+    Raises DataError when a path is not there or a folder holds no clip.
+    """
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+        clips = list(_walk(path, set())) if path.is_dir() else [path]
+        if not clips:
+            raise DataError(f"{path}: no clip in this folder or below; a clip is {KINDS}")
+        for clip in clips:
+            found.setdefault(clip.resolve(), clip)
+    return list(found.values())
+
+
+def _walk(folder: Path, visited: set[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in visited:
+        return
+    visited.add(real)
+    items = sorted((item for item in folder.iterdir() if not item.name.startswith((".", "__"))), key=natural_key)
+    clips = [item for item in items if item.is_file() and _is_clip(item)]
+    yield from clips
+    if not clips and image_files(folder):
+        yield folder
+    for item in items:
+        if item.is_dir():
+            yield from _walk(item, visited)
+
+
+def _is_clip(file: Path) -> bool:
+    if file.name.upper() == "DICOMDIR" or clip_name(file).endswith("_gt"):
+        return False
+    return _kind(file) is not None
+
+
+def _kind(file: Path) -> type[Stream] | None:
+    name = file.name.lower()
+    by_name = _BY_SUFFIX.get(".nii.gz" if name.endswith(".nii.gz") else file.suffix.lower())
+    return by_name or _kind_by_content(file)
+
+
+def _kind_by_content(file: Path) -> type[Stream] | None:
+    with file.open("rb") as opened:
+        head = opened.read(132)
+    if head[128:132] == b"DICM":
+        return DicomStream
+    avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
+    mp4 = head[4:8] == b"ftyp"
+    matroska = head[:4] == b"\x1aE\xdf\xa3"
+    return VideoStream if avi or mp4 or matroska else None

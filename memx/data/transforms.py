@@ -1,0 +1,164 @@
+"""Augmentations of a whole clip: one draw of a coin and of a strength, the same for every frame.
+
+Source: GDKVM (ICCV 2025) augments with gamma, scaling, rotation and contrast, each with probability 0.5; it gives no
+ranges, so the defaults here are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from pydantic import AfterValidator, Field
+from torch import Tensor
+
+from memx.registry import transforms
+
+
+def _ascending(interval: tuple[float, float]) -> tuple[float, float]:
+    low, high = interval
+    if low > high:
+        raise ValueError(f"the lower end comes first; got {low:g}, {high:g}")
+    return interval
+
+
+Probability = Annotated[float, Field(ge=0, le=1, description="How probable it is that a clip is changed.")]
+_Factor = Annotated[float, Field(gt=0, le=10)]
+_Degrees = Annotated[float, Field(ge=-180, le=180)]
+
+
+class Transform(ABC):
+    """A change of a clip whose strength is drawn from an interval.
+
+    Called with `(video, labels, rng)` it always draws twice, the coin and the strength, so that the options of one
+    transform never shift the draws of the next. `apply` is the change itself and draws nothing.
+    """
+
+    def __init__(self, p: float, interval: tuple[float, float]):
+        self.p = p
+        self.low, self.high = _ascending(interval)
+
+    def __call__(
+        self, video: Float[Tensor, "t c y x"], labels: Int[Tensor, "t y x"], rng: np.random.Generator
+    ) -> tuple[Float[Tensor, "t c y x"], Int[Tensor, "t y x"]]:
+        """The clip, changed with probability `p`. Videos in [0, 1] stay in [0, 1]; inputs are not mutated."""
+        coin, strength = rng.random(), rng.uniform(self.low, self.high)
+        return self.apply(video, labels, strength) if coin < self.p else (video, labels)
+
+    @abstractmethod
+    def apply(
+        self, video: Float[Tensor, "t c y x"], labels: Int[Tensor, "t y x"], strength: float
+    ) -> tuple[Float[Tensor, "t c y x"], Int[Tensor, "t y x"]]:
+        """The clip, changed by this much."""
+
+
+@transforms.register("gamma")
+class Gamma(Transform):
+    """Gamma curve: x ← x^γ. Below 1 it brightens, above 1 it darkens; black and white stay."""
+
+    def __init__(
+        self,
+        *,
+        p: Probability = 0.5,
+        gamma: Annotated[
+            tuple[_Factor, _Factor],
+            AfterValidator(_ascending),
+            Field(description="Lowest and highest exponent; 1 changes nothing."),
+        ] = (0.7, 1.5),
+    ):
+        super().__init__(p, gamma)
+
+    def apply(self, video: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        return video.clamp(0, 1) ** strength, labels
+
+
+@transforms.register("contrast")
+class Contrast(Transform):
+    """Contrast: x ← μ + f (x − μ), cut to [0, 1], with μ the mean of the whole clip."""
+
+    def __init__(
+        self,
+        *,
+        p: Probability = 0.5,
+        factor: Annotated[
+            tuple[_Factor, _Factor],
+            AfterValidator(_ascending),
+            Field(description="Lowest and highest factor f; 1 changes nothing."),
+        ] = (0.7, 1.4),
+    ):
+        super().__init__(p, factor)
+
+    def apply(self, video: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        mean = video.mean()
+        return (mean + strength * (video - mean)).clamp(0, 1), labels
+
+
+@transforms.register("scale")
+class Scale(Transform):
+    """Scaling about the centre of the frame, which keeps its size; what comes from outside is black background.
+
+    The video is resampled bilinearly, labels by nearest neighbour.
+    """
+
+    def __init__(
+        self,
+        *,
+        p: Probability = 0.5,
+        factor: Annotated[
+            tuple[_Factor, _Factor],
+            AfterValidator(_ascending),
+            Field(description="Lowest and highest factor; above 1 enlarges, 1 changes nothing."),
+        ] = (0.8, 1.25),
+    ):
+        super().__init__(p, factor)
+
+    def apply(self, video: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        return _affine(video, labels, scale=strength)
+
+
+@transforms.register("rotate")
+class Rotate(Transform):
+    """Rotation about the centre of the frame, in pixels; what comes from outside is black background.
+
+    A positive angle turns the picture anticlockwise as it is seen, with y pointing down. The video is resampled
+    bilinearly, labels by nearest neighbour.
+    """
+
+    def __init__(
+        self,
+        *,
+        p: Probability = 0.5,
+        degrees: Annotated[
+            tuple[_Degrees, _Degrees],
+            AfterValidator(_ascending),
+            Field(description="Lowest and highest angle in degrees; 0 changes nothing."),
+        ] = (-15.0, 15.0),
+    ):
+        super().__init__(p, degrees)
+
+    def apply(self, video: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        return _affine(video, labels, degrees=strength)
+
+
+def _affine(video: Tensor, labels: Tensor, *, degrees: float = 0.0, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Turn and scale about the centre. Frames go in as channels, so that all of them are moved by the same grid."""
+    from monai.transforms.spatial.array import Affine  # takes seconds to import
+
+    common: dict[str, Any] = {
+        "rotate_params": -math.radians(degrees),
+        "scale_params": (1 / scale, 1 / scale),
+        "padding_mode": "zeros",
+        "image_only": True,
+    }
+    moved = torch.as_tensor(Affine(mode="bilinear", **common)(video.flatten(0, 1)))
+    classes = torch.as_tensor(Affine(mode="nearest", **common)(labels.float()))
+    return _plain(moved).reshape(video.shape).clamp(0, 1), _plain(classes).to(labels.dtype)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Without MONAI's metadata."""
+    return tensor.as_subclass(Tensor)

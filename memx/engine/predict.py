@@ -1,0 +1,176 @@
+"""Prediction: any clip on disk, frame by frame in constant memory, to masks, an overlay video, curves and an EF."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from memx.data.dataset import with_channels
+from memx.data.streams import Stream, sector_box
+from memx.data.writers import open_mask_writer
+from memx.engine.segment import inference_precision, label_map
+from memx.errors import DataError
+from memx.files import atomic, write_text
+from memx.metrics.clinical import EjectionFraction, ejection_fraction, find_ed_es, single_plane_volume
+from memx.recipe import Recipe
+from memx.report.overlay import OverlayVideo, draw_overlay
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one clip, and where it was written.
+
+    areas        per structure, the area of each frame in `area_unit`
+    volumes      of the first structure, per frame, in `ef.unit` (ml or px³)
+    ed, es       frames of the largest and the smallest volume, or None when the structure was never found
+    ef           ejection fraction with its method, or None with the reason in `ef_note`
+    crop         rows and columns of the frame that the model was shown: top, bottom, left, right
+    """
+
+    name: str
+    source: Path
+    folder: Path
+    frames: int
+    fps: float | None
+    spacing: tuple[float, float] | None
+    spacing_note: str
+    areas: dict[str, list[float]]
+    area_unit: str
+    volumes: list[float]
+    ed: int | None
+    es: int | None
+    ef: EjectionFraction | None
+    ef_note: str
+    crop: Box
+    masks: Path
+    overlay: Path
+    notes: tuple[str, ...] = ()
+
+
+@torch.no_grad()
+def predict_clip(
+    model: nn.Module,
+    recipe: Recipe,
+    stream: Stream,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    crop: Literal["auto", "none"] = "auto",
+    on_frame: Callable[[], Any] = lambda: None,
+) -> Prediction:
+    """Segment one clip and write masks (in the clip's own kind), overlay video, curve and summary into `folder`.
+
+    The clip is decoded and written one frame at a time; what is kept is the model's state and two numbers a frame.
+    With `crop="auto"` the model is shown the ultrasound sector only, as in training; masks are written at full size.
+    """
+    box = sector_box(stream) if crop == "auto" else (0, stream.size[0], 0, stream.size[1])
+    structures = recipe.data.structures
+    values = np.array([0, *(labels[0] for labels in structures.values())], dtype=np.uint8)
+    pixel_area = stream.spacing[0] * stream.spacing[1] if stream.spacing else 1.0
+    areas: dict[str, list[float]] = {name: [] for name in structures}
+    volumes = []
+    overlay = folder / "overlay.mp4"
+    labels = {name: int(value) for name, value in zip(structures, values[1:], strict=True)}
+    state = model.init_state(1, recipe.objects, device=device)
+    with (
+        open_mask_writer(stream, folder / "masks", structures=labels) as writer,
+        OverlayVideo(overlay, fps=stream.fps or 25.0, size=stream.size) as video,
+    ):
+        for number, frame in enumerate(stream):
+            image = with_channels(frame[None], recipe.data.channels)
+            top, bottom, left, right = box
+            shown = functional.interpolate(
+                image[..., top:bottom, left:right], size=recipe.data.size, mode="bilinear", antialias=True
+            )
+            with inference_precision(device, recipe.train.precision):
+                output, state = model.step(shown.clamp(0, 1).to(device), state)
+            numbers = np.zeros(stream.size, dtype=np.int64)
+            numbers[top:bottom, left:right] = label_map(output.logits, (bottom - top, right - left))[0].cpu().numpy()
+            mask = values[numbers]
+            writer.write(mask)
+            video.write(draw_overlay(frame, mask, structures=labels, caption=f"frame {number + 1}"))
+            for index, name in enumerate(structures, start=1):
+                areas[name].append(float((numbers == index).sum()) * pixel_area)
+            volumes.append(single_plane_volume(numbers == 1, stream.spacing))
+            on_frame()
+    curve = [volume.value for volume in volumes]
+    phases = find_ed_es(curve)
+    ef, note = None, ""
+    try:
+        if phases is None:
+            note = f"no frame with {next(iter(structures))}: no ejection fraction"
+        elif len(curve) < 2:
+            note = "one frame: no ejection fraction"
+        else:
+            ef = ejection_fraction(volumes[phases.ed], volumes[phases.es])
+    except DataError as error:
+        note = str(error)
+    prediction = Prediction(
+        name=stream.name,
+        source=stream.path,
+        folder=folder,
+        frames=len(curve),
+        fps=stream.fps,
+        spacing=stream.spacing,
+        spacing_note=stream.spacing_note,
+        areas=areas,
+        area_unit="mm²" if stream.spacing else "px",
+        volumes=curve,
+        ed=phases.ed if phases else None,
+        es=phases.es if phases else None,
+        ef=ef,
+        ef_note=note,
+        crop=box,
+        masks=writer.path,
+        overlay=overlay,
+        notes=stream.notes,
+    )
+    _write_curve(prediction, folder / "curve.csv")
+    write_text(folder / "summary.json", json.dumps(_summary(prediction), indent=2) + "\n")
+    return prediction
+
+
+def output_folders(streams: Sequence[Stream], out: Path) -> list[Path]:
+    """A folder under `out` for each clip, by its name; clips of one name are numbered."""
+    names: list[str] = []
+    for stream in streams:
+        name = base = "".join(c if c.isalnum() or c in "-_." else "_" for c in stream.name).strip(".") or "clip"
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{base}_{count}"
+        names.append(name)
+    return [out / name for name in names]
+
+
+def _write_curve(prediction: Prediction, path: Path) -> None:
+    unit = prediction.area_unit.replace("²", "2")
+    volume_unit = prediction.ef.unit.replace("³", "3") if prediction.ef else "ml" if prediction.spacing else "px3"
+    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["frame", "seconds", *(f"{name}_area_{unit}" for name in prediction.areas), f"volume_{volume_unit}"]
+        )
+        for i, volume in enumerate(prediction.volumes):
+            seconds = f"{i / prediction.fps:.4f}" if prediction.fps else ""
+            writer.writerow([i, seconds, *(f"{a[i]:.2f}" for a in prediction.areas.values()), f"{volume:.3f}"])
+
+
+def _summary(prediction: Prediction) -> dict[str, Any]:
+    facts = asdict(prediction)
+    for name in ("source", "folder"):
+        del facts[name]
+    facts["masks"], facts["overlay"] = prediction.masks.name, prediction.overlay.name
+    facts["source"] = prediction.source.name
+    return facts

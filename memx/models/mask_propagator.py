@@ -1,0 +1,259 @@
+"""The mask propagator: each frame is segmented from a memory of earlier frames and of the masks they were given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memx.decoders.aggregation import soft_aggregate
+from memx.decoders.base import DecoderSlot
+from memx.encoders.base import EncoderSlot
+from memx.fusion.base import FusionSlot
+from memx.memory.base import MemorySlot, Tokens, state_dtype
+from memx.memory.state import State
+from memx.models.auxiliary import SensoryHead
+from memx.models.output import Auxiliary, Output
+from memx.models.padding import crop, pad, padded_size
+from memx.models.readout_fusion import ReadoutFusion
+from memx.models.value_encoder import ValueEncoder
+from memx.refiners.base import RefinerSlot
+from memx.registry import Part, build_part, models
+from memx.sensory.base import SensorySlot
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a frame gives without looking at any other."""
+
+    image: Float[Tensor, "b c y x"]
+    """Padded to the stride, in −1..1."""
+    pixel: Float[Tensor, "b p y16 x16"]
+    key: Float[Tensor, "b k y16 x16"]
+    skips: tuple[Tensor, ...]
+
+
+@models.register("mask_propagator")
+class MaskPropagator(nn.Module):
+    """Segment a clip frame by frame: recall what earlier frames and their masks wrote into a memory.
+
+    For each frame t, with the last masks m_{t−1} (zeros before the first frame) and the sensory state h:
+
+        f16, f8, f4 = image_encoder(x_t);  Φ = conv1×1 f16                         encode
+        K = key_fusion(conv3×3(conv1×1 f16), Φ)                                    key; it is the query as well
+        v = value_fusion(value_encoder([x_t, m_{t−1}, others]), Φ);  h ← GRU(v, h) encode the last masks as values
+        r, S = memory.step(S, (K, v))                                              write and read
+        p = pixel_fusion(Φ, r + conv1×1([h, m_{t−1}, others]))                     fuse
+        p ← refiner(p; m_{t−1}, v)                                                 refine
+        ℓ = decoder(p, f8, f4);  m_t = softmax(upsample(aggregate(σ(ℓ))))          decode
+        h ← GRU(decoder's maps, h)                                                 update the sensory state
+
+    The memory is handed the key as it is; softmax over channels, unit norm and the like are the memory's own options.
+    The defaults are GDKVM's network, 35,078,282 parameters with its memory.
+
+    Frames (b c y x) and clips (b t c y x) in [0, 1], of any size: they are padded to the stride and cropped back.
+    `forward` on a clip and `step` on a frame run the same code and, in evaluation mode, agree.
+
+    Raises ValueError where dimensions do not fit together.
+
+    Source: GDKVM, ICCV 2025 (arXiv 2512.10252), after Cutie (CVPR 2024) and LiVOS.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        *,
+        image_encoder: Annotated[EncoderSlot, Field(description="frame → feature maps; the deepest one's stride is the memory's")] = Part("encoder", "resnet", {"depth": 50}),
+        value_encoder: Annotated[EncoderSlot, Field(description="frame and masks → features at the same stride")] = Part("encoder", "resnet", {"depth": 18}),
+        key_dim: Annotated[int, Field(ge=1, description="channels of a key")] = 64,
+        value_dim: Annotated[int, Field(ge=1, description="channels of a value")] = 256,
+        pixel_dim: Annotated[int, Field(ge=4, multiple_of=4, description="channels of the pixel feature and of the fused maps")] = 256,
+        sensory_dim: Annotated[int, Field(ge=1, description="channels of the sensory state")] = 256,
+        key_fusion: Annotated[FusionSlot | None, Field(description="fuses key and pixel feature; null: the key alone")] = Part("fusion", "kpff"),
+        value_fusion: Annotated[FusionSlot, Field(description="fuses value and pixel feature")] = Part("fusion", "residual"),
+        pixel_fusion: Annotated[FusionSlot, Field(description="fuses pixel feature and readout")] = Part("fusion", "residual"),
+        memory: Annotated[MemorySlot, Field(description="what is remembered of earlier frames, and how it is read")] = Part("memory", "gated_delta"),
+        sensory: Annotated[SensorySlot | None, Field(description="a recurrent map for each object; null: none")] = Part("sensory", "gru"),
+        refiner: Annotated[RefinerSlot | None, Field(description="refines the fused maps object by object; null: none")] = Part("refiner", "object_transformer"),
+        decoder: Annotated[DecoderSlot, Field(description="fused maps and finer features → mask logits")] = Part("decoder", "upsample"),
+        pixel_pairing: Annotated[
+            Literal["current", "previous"],
+            Field(description="which frame's pixel feature a value is fused with: the paper's (current), or the releases' (previous)"),
+        ] = "current",
+        auxiliary: Annotated[
+            bool,
+            Field(description="build the heads whose masks the auxiliary losses supervise; without them the refiner's attention is not masked"),
+        ] = True,
+    ):
+        super().__init__()
+        self.in_channels = in_channels
+        self.pixel_dim = pixel_dim
+        self.pixel_pairing = pixel_pairing
+        self.auxiliary = auxiliary
+
+        self.image_encoder = build_part(image_encoder, in_channels=in_channels, image_channels=in_channels)
+        deepest, *skip_dims = self.image_encoder.channels
+        self.stride = self.image_encoder.strides[0]
+        self.pixel_proj = nn.Conv2d(deepest, pixel_dim, 1)
+        self.key_proj = nn.Sequential(nn.Conv2d(deepest, pixel_dim, 1), nn.Conv2d(pixel_dim, key_dim, 3, padding=1))
+        self.key_fusion = key_fusion and build_part(key_fusion, x_dim=key_dim, y_dim=pixel_dim, out_dim=key_dim)
+
+        self.value_encoder = ValueEncoder(in_channels, pixel_dim, value_dim, encoder=value_encoder, fusion=value_fusion)
+        if self.value_encoder.encoder.strides[0] != self.stride:
+            strides = f"{self.value_encoder.encoder.strides[0]} is not image_encoder's {self.stride}"
+            raise ValueError(f"keys and values lie on one grid, but value_encoder's stride {strides}")
+
+        self.memory = build_part(memory, key_dim=key_dim, value_dim=value_dim, feature_dim=pixel_dim)
+        self.readout_fusion = ReadoutFusion(pixel_dim, value_dim, sensory and sensory_dim, fusion=pixel_fusion)
+        self.refiner = refiner and build_part(refiner, pixel_dim=pixel_dim, value_dim=value_dim, auxiliary=auxiliary)
+        self.decoder = build_part(decoder, pixel_dim=pixel_dim, skip_dims=skip_dims)
+
+        *coarse, finest = self.decoder.channels
+        facts = {"value_dim": value_dim, "sensory_dim": sensory_dim, "decoder_channels": (*coarse, finest + 1)}
+        self.sensory = sensory and build_part(sensory, **facts)
+        self.sensory_head = SensoryHead(sensory_dim, pixel_dim) if sensory and auxiliary else None
+
+    def forward(
+        self, video: Float[Tensor, "b t c y x"], objects: int = 1, *, auxiliary: bool | None = None
+    ) -> Output:
+        """Segment a whole clip. `auxiliary`: return the auxiliary logits; None: in training mode only."""
+        if video.ndim != 5 or video.shape[1] == 0:
+            raise ValueError(f"video must be (b, t, c, y, x) with at least one frame, got {list(video.shape)}")
+        size = (video.shape[-2], video.shape[-1])
+        state = self.init_state(video.shape[0], objects, size=size, device=video.device)
+        outputs = []
+        for frame in self._encode_clip(video):
+            out, state = self._propagate(frame, state, size, auxiliary)
+            outputs.append(out)
+        return Output.stack(outputs)
+
+    def step(
+        self, frame: Float[Tensor, "b c y x"], state: State, *, auxiliary: bool | None = None
+    ) -> tuple[Output, State]:
+        """Segment the next frame of a clip: its masks (b o y x), and the state to go on with."""
+        size = (frame.shape[-2], frame.shape[-1])
+        return self._propagate(self._encode(frame), self._sized(state, size), size, auxiliary)
+
+    def init_state(
+        self,
+        batch: int = 1,
+        objects: int = 1,
+        *,
+        size: tuple[int, int] | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """The state before the first frame; `size` (height, width) may be left to the first frame.
+
+        `mask` (b o y x) the last masks at the padded size · `memory` · `sensory` (b o s y16 x16) · `refiner` ·
+        `pixel`, `seen`: the last pixel feature, and whether there is one, with `pixel_pairing="previous"`.
+        Kept at least in float32. Device and dtype are the parameters' unless given.
+        """
+        if objects < 1:
+            raise ValueError(f"objects must be at least 1, got {objects}")
+        weight = self.pixel_proj.weight
+        device, dtype = device or weight.device, state_dtype(dtype or weight.dtype)
+        made = {"device": device, "dtype": dtype}
+        height, width = (0, 0) if size is None else padded_size(size, self.stride)
+        grid = (height // self.stride, width // self.stride)
+        nodes: dict[str, Tensor | State] = {
+            "mask": torch.zeros(batch, objects, height, width, **made),
+            "memory": self.memory.init_state(batch, objects, **made),
+        }
+        if self.sensory is not None:
+            nodes["sensory"] = self.sensory.init_state(batch, objects, grid, **made)
+        if self.refiner is not None:
+            nodes["refiner"] = self.refiner.init_state(batch, objects, **made)
+        if self.pixel_pairing == "previous":
+            nodes["pixel"] = torch.zeros(batch, self.pixel_dim, *grid, **made)
+            nodes["seen"] = torch.zeros(batch, dtype=torch.bool, device=device)
+        return State(**nodes)
+
+    def _encode(self, frames: Float[Tensor, "b c y x"]) -> Frame:
+        """Everything that a frame gives without looking at any other."""
+        if frames.ndim != 4 or frames.shape[1] != self.in_channels:
+            raise ValueError(f"a frame must be (b, c={self.in_channels}, y, x), got {list(frames.shape)}")
+        image = (pad(frames.to(self.pixel_proj.weight.dtype), self.stride) - 0.5) / 0.5
+        deepest, *skips = self.image_encoder(image)
+        pixel, key = self.pixel_proj(deepest), self.key_proj(deepest)
+        if self.key_fusion is not None:
+            key = self.key_fusion(key, pixel)
+        return Frame(image, pixel, key, tuple(skips))
+
+    def _encode_clip(self, video: Float[Tensor, "b t c y x"]) -> list[Frame]:
+        """All frames at once, as frames."""
+        b, t = video.shape[:2]
+        clip = self._encode(video.transpose(0, 1).flatten(0, 1))
+
+        def split(x: Tensor) -> tuple[Tensor, ...]:
+            return x.unflatten(0, (t, b)).unbind(0)
+
+        skips = zip(*(split(x) for x in clip.skips), strict=True) if clip.skips else [()] * t
+        parts = zip(split(clip.image), split(clip.pixel), split(clip.key), skips, strict=True)
+        return [Frame(*part) for part in parts]
+
+    def _propagate(
+        self, frame: Frame, state: State, size: tuple[int, int], auxiliary: bool | None
+    ) -> tuple[Output, State]:
+        """One frame: write, read, fuse, refine, decode. What both `forward` and `step` do."""
+        grid = (frame.pixel.shape[-2], frame.pixel.shape[-1])
+        coarse_mask = F.avg_pool2d(state.mask, self.stride)
+
+        value = self.value_encoder(frame.image, state.mask, self._paired(frame, state))
+        sensory = self.sensory and self.sensory.see_value(state.sensory, value)
+
+        key = _tokens(frame.key)
+        tokens = Tokens(key=key, query=key, value=_tokens(value), feature=_tokens(frame.pixel))
+        readout, memory = self.memory.step(state.memory, tokens)
+        state = state.replace(memory=memory)
+
+        pixels = self.readout_fusion(frame.pixel, readout.mT.unflatten(-1, grid), sensory, coarse_mask)
+        levels = None
+        if self.refiner is not None:
+            pixels, levels, refiner = self.refiner(pixels, coarse_mask, value, state.refiner)
+            state = state.replace(refiner=refiner)
+
+        object_logits, maps = self.decoder(pixels, frame.skips)
+        logits = soft_aggregate(object_logits.sigmoid())
+        logits = F.interpolate(logits, size=state.mask.shape[-2:], mode="bilinear", align_corners=False)
+        masks = logits.softmax(dim=1)[:, 1:]
+
+        extra = None
+        if self.auxiliary and (self.training if auxiliary is None else auxiliary):
+            extra = self._auxiliary(frame.pixel, sensory, levels)
+        if self.sensory is not None:
+            finest = torch.cat([maps[-1], object_logits[:, :, None]], dim=2)
+            state = state.replace(sensory=self.sensory.see_decoder(sensory, (*maps[:-1], finest)))
+        if self.pixel_pairing == "previous":
+            state = state.replace(pixel=frame.pixel.to(state.pixel.dtype), seen=torch.ones_like(state.seen))
+        return Output(crop(masks, size), crop(logits, size), extra), state.replace(mask=masks)
+
+    def _paired(self, frame: Frame, state: State) -> Float[Tensor, "b p y16 x16"]:
+        """The pixel feature that this frame's value is fused with."""
+        if self.pixel_pairing == "current":
+            return frame.pixel
+        return torch.where(state.seen[:, None, None, None], state.pixel.to(frame.pixel.dtype), frame.pixel)
+
+    def _auxiliary(self, pixel: Tensor, sensory: Tensor | None, levels: Tensor | None) -> Auxiliary:
+        return Auxiliary(
+            sensory=self.sensory_head and soft_aggregate(self.sensory_head(pixel, sensory).sigmoid()),
+            queries=None if levels is None else soft_aggregate(levels.sigmoid()),
+        )
+
+    def _sized(self, state: State, size: tuple[int, int]) -> State:
+        """A state that knows the size of its frames; one that was made without takes this frame's."""
+        if state.mask.shape[-2:] == padded_size(size, self.stride):
+            return state
+        if state.mask.numel():
+            raise ValueError(f"a frame of {list(size)} cannot follow frames padded to {list(state.mask.shape[-2:])}")
+        batch, objects = state.mask.shape[:2]
+        return self.init_state(batch, objects, size=size, device=state.mask.device, dtype=state.mask.dtype)
+
+
+def _tokens(x: Float[Tensor, "*b c y x"]) -> Float[Tensor, "*b n c"]:
+    return x.flatten(-2).mT

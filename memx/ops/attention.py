@@ -1,0 +1,88 @@
+"""Reading a space-time memory: attention of a frame's tokens to all tokens that the memory holds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from memx.ops.precision import compute_dtype, no_autocast
+from memx.ops.shapes import Sizes
+
+Similarity = Literal["dot", "cosine", "l2"]
+
+
+def default_scale(similarity: Similarity, key_dim: int) -> float:
+    """k^−½ for `dot` and `l2`; 10 (a temperature of 0.1) for `cosine`."""
+    return 10.0 if similarity == "cosine" else key_dim**-0.5
+
+
+def space_time_attention(
+    q: Float[Tensor, "b n k"],
+    k: Float[Tensor, "b m k"],
+    v: Float[Tensor, "b o m v"],
+    *,
+    mask: Bool[Tensor, "b n m"] | Bool[Tensor, "b 1 m"] | None = None,
+    similarity: Similarity = "dot",
+    scale: float | None = None,
+    top_k: int | None = None,
+) -> Float[Tensor, "b o n v"]:
+    """Softmax attention to memory tokens; the affinity is computed once for all objects.
+
+        out_o(n) = Σ_m softmax_m(scale · s(q_n, k_m)) v_o(m)
+        s: q · k (dot), q · k / |q||k| (cosine), or −|q − k|² (l2; its |q|² is the same for all m and drops out)
+
+    `mask` is True where a token may be read; a query that may read nothing gives zeros. Masked tokens do not reach
+    the result even where they are NaN. `top_k` keeps that many largest similarities of every query.
+    Raises ValueError for shapes that do not fit. STM, arXiv 1904.00607; STCN (l2), arXiv 2106.05210; XMem (top-k).
+    """
+    sizes = Sizes("space_time_attention")
+    sizes.check("q", q, "b n k")
+    sizes.check("k", k, "b m k")
+    sizes.check("v", v, "b o m v")
+    if mask is not None:
+        sizes.check("mask", mask, "b 1 m" if mask.shape[1:2] == (1,) else "b n m")
+    b, o, m, width = v.shape
+    n = q.shape[1]
+    out_dtype, dtype = v.dtype, compute_dtype(q, k, v)
+    if m == 0:
+        return v.new_zeros(b, o, n, width)
+    with no_autocast(q.device):
+        q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+        if mask is not None:
+            readable = mask.any(1)
+            k = torch.where(readable.unsqueeze(-1), k, k.new_zeros(()))
+            v = torch.where(readable[:, None, :, None], v, v.new_zeros(()))
+        s = _similarity(q, k, similarity) * (default_scale(similarity, sizes["k"]) if scale is None else scale)
+        if mask is not None:
+            s = s.masked_fill(~mask, -torch.inf)
+        weights = _softmax(s) if top_k is None or top_k >= m else _top_softmax(s, top_k)
+        wide = v.transpose(1, 2).flatten(2)
+        out = (weights @ wide).unflatten(-1, (o, width)).transpose(1, 2)
+        return out.to(out_dtype)
+
+
+def _similarity(q: Tensor, k: Tensor, similarity: Similarity) -> Tensor:
+    if similarity == "dot":
+        return q @ k.mT
+    if similarity == "cosine":
+        return F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT
+    if similarity == "l2":
+        return 2 * (q @ k.mT) - k.square().sum(-1).unsqueeze(-2)
+    raise ValueError(f"space_time_attention: similarity must be dot, cosine or l2, not {similarity!r}")
+
+
+def _softmax(s: Tensor) -> Tensor:
+    """Softmax over the last axis; a row of −∞ gives zeros."""
+    top = s.detach().amax(-1, keepdim=True)
+    e = (s - top.masked_fill(top == -torch.inf, 0)).exp()
+    total = e.sum(-1, keepdim=True)
+    return e / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def _top_softmax(s: Tensor, top_k: int) -> Tensor:
+    values, index = s.topk(top_k, dim=-1, sorted=False)
+    return torch.zeros_like(s).scatter(-1, index, _softmax(values))

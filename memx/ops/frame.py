@@ -1,0 +1,73 @@
+"""All tokens of one frame written at once: GDKVM's joint delta rule."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memx.ops.precision import compute_dtype, no_autocast
+from memx.ops.shapes import Sizes
+
+Normalize = Literal["none", "tokens", "spectral"]
+
+
+def gram(
+    k: Float[Tensor, "*batch n k"],
+    *,
+    strength: Float[Tensor, "*batch n"] | None = None,
+    normalize: Normalize | None = None,
+) -> Float[Tensor, "*batch k k"]:
+    """What a frame's keys erase together: G = Σ_n β_n k_n k_nᵀ, divided by n (`tokens`) or λ_max(Σ k kᵀ) (`spectral`).
+
+    With strengths β in [0, 1] and either normalisation no eigenvalue exceeds 1 (for `tokens`: with keys of norm at
+    most 1), so I − G does not expand. An all-zero G stays zero.
+    """
+    written = k if strength is None else k * strength.unsqueeze(-1)
+    G = written.mT @ k
+    if normalize == "tokens":
+        return G / max(k.shape[-2], 1)
+    if normalize == "spectral":
+        plain = G if strength is None else (k.mT @ k)
+        top = torch.linalg.eigvalsh(plain)[..., -1, None, None]
+        return G / torch.where(top > 0, top, torch.ones_like(top))
+    if normalize not in (None, "none"):
+        raise ValueError(f"normalize must be none, tokens or spectral, not {normalize!r}")
+    return G
+
+
+def frame_delta_rule(
+    S: Float[Tensor, "b k v"] | Float[Tensor, "b o k v"],
+    k: Float[Tensor, "b n k"],
+    v: Float[Tensor, "b n v"] | Float[Tensor, "b o n v"],
+    *,
+    alpha: Tensor | float = 1.0,
+    beta: Tensor | float = 1.0,
+    normalize: Normalize | None = None,
+    erase: bool = True,
+) -> Float[Tensor, "b k v"] | Float[Tensor, "b o k v"]:
+    """The state after all tokens of one frame were written jointly.
+
+        S ← α ⊙ (S − β ⊙ G S) + β ⊙ Σ_n k_n v_nᵀ,    G = Σ_n k_n k_nᵀ
+
+    alpha (a factor, not a logarithm) and beta broadcast against S. Objects `o` share the keys, and G is computed
+    once for them. `normalize` divides G, and only G, by the number of tokens or by its largest eigenvalue: the plain
+    rule is non-expansive only while β λ_max(G) < 2, and with softmax keys λ_max(G) is about n / k. Without `erase`
+    the state is α ⊙ S + β ⊙ Σ k vᵀ. The result is at least float32.
+    Raises ValueError for shapes that do not fit. GDKVM, arXiv 2512.10252.
+    """
+    sizes = Sizes("frame_delta_rule")
+    layout = sizes.check("S", S, "b k v", "b o k v")
+    sizes.check("k", k, "b n k")
+    sizes.check("v", v, layout.replace("k", "n"))
+    dtype = compute_dtype(S, k, v)
+    with no_autocast(S.device):
+        S, k, v = S.to(dtype), k.to(dtype), v.to(dtype)
+        kept = S
+        shared = k if S.ndim == 3 else k.unsqueeze(1)
+        if erase:
+            G = gram(shared, normalize=normalize)
+            kept = S - beta * (G @ S)
+        return alpha * kept + beta * (shared.mT @ v)

@@ -1,0 +1,132 @@
+"""The folder reader."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from memx.data.folder import Folder
+from memx.errors import DataError
+
+
+def _load(root, name="clip1", **options):
+    layout = Folder(**options)
+    return layout.load(next(case for case in layout.cases(root) if case.id == name))
+
+
+def test_reads_what_was_written(make_folder):
+    clip = _load(make_folder(), fps=25.0, spacing=(0.5, 0.25))
+    assert clip.video.shape == (12, 1, 24, 16)
+    assert clip.labelled.nonzero()[:, 0].tolist() == [0, 3, 6, 9]
+    assert clip.labels[0].unique().tolist() == [0, 1, 2, 3]
+    assert clip.labels[1].sum() == 0
+    assert (clip.fps, clip.spacing, clip.ed, clip.es) == (25.0, (0.5, 0.25), None, None)
+
+
+def test_frames_run_in_the_order_of_their_numbers(make_folder):
+    areas = (_load(make_folder()).labels == 1).sum((1, 2))[[0, 3, 6, 9]]
+    assert areas.diff().le(0).all()
+    assert areas[0] > areas[-1]
+
+
+def test_colour_stays_colour(make_folder):
+    clip = _load(make_folder(colour=True))
+    assert clip.video.shape == (12, 3, 24, 16)
+    assert (clip.video[:, 0] >= clip.video[:, 1]).all()
+    assert not torch.equal(clip.video[:, 0], clip.video[:, 2])
+
+
+def test_sixteen_bits_are_scaled_by_their_range(make_folder):
+    root = make_folder()
+    for path in (root / "images" / "clip1").iterdir():
+        Image.fromarray(np.full((24, 16), 65535, np.uint16)).save(path)
+    assert _load(root).video.min() == 1
+
+
+def test_clips_without_partner_are_left_out_and_reported(make_folder):
+    root = make_folder()
+    (root / "images" / "clip2").rename(root / "images" / "other")
+    survey = Folder().survey(root)
+    assert [case.id for case in survey.cases] == ["clip1", "clip3"]
+    assert {item.what: item.why for item in survey.skipped} == {
+        "other": "has images, but no masks",
+        "clip2": "has masks, but no images",
+    }
+
+
+def test_split_files_decide(make_folder):
+    root = make_folder(4)
+    (root / "splits").mkdir()
+    for split, names in (("train", "clip1\nclip4\n"), ("val", "clip2\n\n"), ("test", "clip9\n")):
+        (root / "splits" / f"{split}.txt").write_text(names)
+    layout = Folder()
+    assert [case.id for case in layout.cases(root, "train")] == ["clip1", "clip4"]
+    assert {item.what for item in layout.survey(root).skipped} == {"clip3", "clip9"}
+
+
+def test_a_mask_of_255_names_found_and_allowed_and_the_way_out(make_folder):
+    root = make_folder()
+    path = root / "masks" / "clip1" / "1.png"
+    Image.fromarray(np.where(np.arange(24 * 16).reshape(24, 16) < 99, 255, 0).astype(np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"1.png: label values 0, 255 found, 0..20 allowed; .*mask_values: binary"):
+        _load(root)
+    assert _load(root, mask_values="binary").labels[0].sum() == 99
+
+
+def test_a_colour_mask_is_refused(make_folder):
+    root = make_folder()
+    Image.new("RGB", (16, 24)).save(root / "masks" / "clip1" / "1.png")
+    with pytest.raises(DataError, match=r"1.png: a mask in colour \(mode RGB\); save it as a grey or palette PNG"):
+        _load(root)
+
+
+def test_a_mask_of_another_size_names_both(make_folder):
+    root = make_folder()
+    Image.new("L", (8, 9)).save(root / "masks" / "clip1" / "4.png")
+    with pytest.raises(DataError, match=r"4.png: the mask is 9 × 8 .* its image 4.png is 24 × 16"):
+        _load(root)
+
+
+def test_a_frame_of_another_size_is_refused(make_folder):
+    root = make_folder()
+    Image.new("L", (8, 9)).save(root / "images" / "clip1" / "5.png")
+    with pytest.raises(DataError, match=r"images.clip1.5.png: this frame is 9 × 8 .* the first, 1.png, is 24 × 16"):
+        _load(root)
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_truncated_file_is_refused(make_folder, kind):
+    root = make_folder()
+    path = root / kind / "clip1" / "1.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match=rf"{kind}.clip1.1.png: cannot be read as an image"):
+        _load(root)
+
+
+def test_a_mask_without_image_is_refused(make_folder):
+    root = make_folder()
+    (root / "images" / "clip1" / "7.png").unlink()
+    with pytest.raises(DataError, match=r"masks.clip1.7.png: has no image 7"):
+        _load(root)
+
+
+def test_two_images_of_one_name_are_refused(make_folder):
+    root = make_folder()
+    Image.new("L", (16, 24)).save(root / "images" / "clip1" / "1.jpg")
+    with pytest.raises(DataError, match=r"is a frame of the same name"):
+        _load(root)
+
+
+@pytest.mark.parametrize("made", [(), ("images",)])
+def test_a_wrong_root_says_what_is_wanted(tmp_path, made):
+    for name in made:
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=r"(?s)masks folder in it.*masks/CLIP/\*.png.*data.layout=folder.*phantom"):
+        Folder().cases(tmp_path)
+
+
+def test_an_empty_data_set_is_refused(tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name / "clip1").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"is empty; usable cases: train 0, val 0, test 0; 1 left out, the first \(clip1"):
+        Folder().cases(tmp_path)
