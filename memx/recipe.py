@@ -117,6 +117,8 @@ class Recipe(Section):
     train: Train = Field(default_factory=Train, description="optimisation")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="scoring")
 
+    _plugin_digests: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
+
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         """Read a recipe file (or one that travels with memx, by name) and apply `path.to.key=value` overrides.
@@ -144,17 +146,19 @@ class Recipe(Section):
         for text in overrides:
             apply_override(source, text)
         plugins = source.data.get("plugins") or []
+        digests: dict[str, str] = {}
         if isinstance(plugins, list) and all(isinstance(p, str) for p in plugins):
             source.data["plugins"] = [str(_plugin_path(p, folder)) for p in plugins]
-            for plugin in source.data["plugins"]:
-                load_plugin(Path(plugin))
+            digests = {plugin: load_plugin(Path(plugin)) for plugin in source.data["plugins"]}
         if "name" not in source.data:
             source.data["name"] = Path(name).stem
         try:
-            return cls.model_validate(source.data)
+            recipe = cls.model_validate(source.data)
         except pydantic.ValidationError as error:
             lines = [_explain(item, source) for item in error.errors()]
             raise RecipeError("\n".join([f"{len(lines)} mistake{'s' * (len(lines) > 1)} in {name}:", *lines])) from None
+        recipe._plugin_digests.update(digests)
+        return recipe
 
     def dump(self) -> dict[str, Any]:
         """The filled recipe as plain data: every default is written out."""
@@ -171,16 +175,19 @@ class Recipe(Section):
         for key in ("name", "description"):
             del data[key]
         data["data"] = {k: v for k, v in data["data"].items() if k not in ("root", "workers", "cache")}
-        data["plugins"] = [load_plugin(Path(p)) for p in self.plugins]
+        data["plugins"] = self._digests()
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def model_hash(self) -> str:
         """Twelve hexadecimal digits of the model alone: checkpoints of another model are refused by it."""
         dump = self.dump()
-        plugins = [load_plugin(Path(p)) for p in self.plugins]
-        parts = [dump["model"], dump["data"]["channels"], plugins]
+        parts = [dump["model"], dump["data"]["channels"], self._digests()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _digests(self) -> list[str]:
+        """SHA-256 of each plug-in as it was when the recipe was loaded."""
+        return [self._plugin_digests.get(plugin) or load_plugin(Path(plugin)) for plugin in self.plugins]
 
     @property
     def objects(self) -> int:

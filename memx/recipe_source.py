@@ -54,15 +54,14 @@ def read_yaml(path: Path) -> Source:
 
 def parse_yaml(text: str, name: str) -> Source:
     """Read YAML text; `name` stands for the file in messages."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return Source({}, {(): name})
         if not isinstance(node, yaml.MappingNode):
-            raise RecipeError(
-                f"{name}: a recipe is a mapping (`key: value` lines), not {'a list' if isinstance(node, yaml.SequenceNode) else 'one value'}"
-            )
+            found = "a list" if isinstance(node, yaml.SequenceNode) else "one value"
+            raise RecipeError(f"{name}: a recipe is a mapping (`key: value` lines), not {found}")
         origins: dict[Place, str] = {}
         _mark(node, (), name, origins)
         return Source(loader.construct_document(node), origins)
@@ -71,8 +70,6 @@ def parse_yaml(text: str, name: str) -> Source:
         raise RecipeError(f"{name}:{line}: this is not YAML: {error.problem or error}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}: this is not YAML: {error}") from None
-    finally:
-        loader.dispose()
 
 
 def _mark(node: yaml.Node, place: Place, name: str, origins: dict[Place, str]) -> None:

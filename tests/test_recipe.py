@@ -23,7 +23,9 @@ from memx import Cost, Memory, State, memories
 class Leaky(Memory):
     """Leaky sum: S ← λ S + Σ k vᵀ."""
 
-    def __init__(self, key_dim: int, value_dim: int, *, decay: Annotated[float, Field(gt=0, le=1, description="λ")] = 0.9):
+    def __init__(
+        self, key_dim: int, value_dim: int, *, decay: Annotated[float, Field(gt=0, le=1, description="λ")] = 0.9
+    ):
         super().__init__()
         self.key_dim, self.value_dim, self.decay = key_dim, value_dim, decay
 
@@ -115,6 +117,7 @@ def test_misfits_of_dimensions_name_the_component() -> None:
         build(Recipe.load("gdkvm_phantom", ["model.memory.heads=7"]))
 
 
+@pytest.mark.usefixtures("own_registry")
 def test_a_local_plugin_is_a_memory_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "leaky.py").write_text(PLUGIN)
     (tmp_path / "mine.yaml").write_text("plugins: [leaky.py]\nmodel:\n  memory: {type: leaky_test, decay: 0.5}\n")

@@ -15,6 +15,7 @@ def list_(
     """List components and recipes."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from memx.errors import RecipeError, unknown
     from memx.recipe_source import read_yaml, shipped_recipes
@@ -33,9 +34,9 @@ def list_(
         table.add_column()
         if name == "recipe":
             for recipe, path in shipped_recipes().items():
-                table.add_row(recipe, str(read_yaml(path).data.get("description", "")))
+                table.add_row(recipe, Text(str(read_yaml(path).data.get("description", ""))))
         else:
             for entry in kinds[name]:
-                table.add_row(entry.name, entry.summary)
+                table.add_row(entry.name, Text(entry.summary))
         console.print(table)
         console.print()

@@ -32,14 +32,14 @@ def show(
         return
     entry = registry(kind)[name]
     console.print(Text.assemble((f"{entry.kind} ", "dim"), (entry.name, "bold cyan")))
-    console.print(Text(entry.doc))
+    console.print(Text(reflow(entry.doc)))
     console.print()
     if entry.options.model_fields:
         table = Table(title="options", title_justify="left", box=None, pad_edge=False, title_style="bold")
         for column in ("option", "type", "default", "meaning"):
             table.add_column(column, style="cyan" if column == "option" else "", no_wrap=column == "option")
         for option in describe_options(entry):
-            table.add_row(*option)
+            table.add_row(*map(Text, option))
         console.print(table)
     else:
         console.print("no options")
@@ -48,6 +48,18 @@ def show(
     if kind == "memory":
         for label, value in memory_facts(entry).items():
             console.print(Text.assemble((f"{label}  ", "bold"), value))
+
+
+def reflow(doc: str) -> str:
+    """A docstring whose paragraphs are one line each, for the terminal to break; indented lines stay as they are."""
+    lines: list[str] = []
+    for line in doc.splitlines():
+        joins = bool(lines) and bool(line.strip()) and bool(lines[-1].strip()) and not line.startswith(" ")
+        if joins and not lines[-1].startswith(" "):
+            lines[-1] += " " + line
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def describe_options(entry: Entry) -> list[tuple[str, str, str, str]]:

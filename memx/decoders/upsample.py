@@ -44,7 +44,9 @@ class Upsample(Decoder):
         pixel_dim: int,
         skip_dims: Sequence[int],
         *,
-        dim: Annotated[int, Field(ge=1, description="channels of the upsampled maps; the published network has 128")] = 128,
+        dim: Annotated[
+            int, Field(ge=1, description="channels of the upsampled maps; the published network has 128")
+        ] = 128,
     ):
         super().__init__()
         inputs = [pixel_dim] + [dim] * (len(skip_dims) - 1)

@@ -66,7 +66,9 @@ def load_resnet_weights(model: nn.Module, weights: str, depth: int, image_channe
         lines += [f"  missing: {_some(missing)}"] * bool(missing)
         lines += [f"  not in the encoder: {_some(surplus)}"] * bool(surplus)
         lines += [f"  of another shape: {_some(misfit)}"] * bool(misfit)
-        raise CheckpointError("\n".join([*lines, "ImageNet weights want width: 64 and norm: batch or frozen, and the same depth"]))
+        raise CheckpointError(
+            "\n".join([*lines, "ImageNet weights want width: 64 and norm: batch or frozen, and the same depth"])
+        )
     model.load_state_dict(found, strict=False)
 
 
@@ -78,7 +80,11 @@ def adapt_stem(weight: Tensor, own: Tensor, image_channels: int) -> Tensor:
     """
     if weight.shape[1] == own.shape[1] == image_channels or weight.shape[1] != 3 or weight.shape[2:] != own.shape[2:]:
         return weight
-    picture = weight if image_channels == 3 else weight.sum(1, keepdim=True).expand(-1, image_channels, -1, -1) / image_channels
+    picture = (
+        weight
+        if image_channels == 3
+        else weight.sum(1, keepdim=True).expand(-1, image_channels, -1, -1) / image_channels
+    )
     return torch.cat([picture.to(own), own[:, image_channels:]], dim=1) if picture.shape[0] == own.shape[0] else weight
 
 
@@ -89,7 +95,9 @@ def _read_imagenet(depth: int) -> Mapping[str, Tensor]:
         return _read(Path(folder) / name)
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     try:
-        return torch.hub.load_state_dict_from_url(_URL + name, map_location="cpu", check_hash=True, weights_only=True, progress=False)
+        return torch.hub.load_state_dict_from_url(
+            _URL + name, map_location="cpu", check_hash=True, weights_only=True, progress=False
+        )
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise CheckpointError(
             f"ImageNet weights for ResNet-{depth} are not here and could not be fetched ({error}).\n"
@@ -100,7 +108,9 @@ def _read_imagenet(depth: int) -> Mapping[str, Tensor]:
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        raise CheckpointError(f"encoder weights {path}: no such file; `weights` is null, imagenet, or the path of a state dict")
+        raise CheckpointError(
+            f"encoder weights {path}: no such file; `weights` is null, imagenet, or the path of a state dict"
+        )
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(str(path))

@@ -38,7 +38,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """x ↦ ReLU(norm(conv1×1(ReLU(norm(conv3×3(ReLU(norm(conv1×1 x))))))) + x): ResNet-50's and -101's, stride at 3×3."""
+    """x ↦ ReLU(norm(conv1×1(ReLU(norm(conv3×3(ReLU(norm(conv1×1 x))))))) + x): the block of ResNet-50 and -101."""
 
     expansion = 4
 
@@ -95,16 +95,28 @@ class ResNet(Encoder):
         in_channels: int,
         image_channels: int | None = None,
         *,
-        depth: Annotated[Literal[18, 34, 50, 101], Field(description="number of layers; 18 and 34 have basic blocks, 50 and 101 bottlenecks")] = 50,
-        stride: Annotated[Literal[8, 16, 32], Field(description="stride of the deepest map; deeper stages are not built")] = 16,
-        width: Annotated[int, Field(ge=4, description="channels of the first stage; every stage doubles them; 64 is the published network")] = 64,
+        depth: Annotated[
+            Literal[18, 34, 50, 101],
+            Field(description="number of layers; 18 and 34 have basic blocks, 50 and 101 bottlenecks"),
+        ] = 50,
+        stride: Annotated[
+            Literal[8, 16, 32], Field(description="stride of the deepest map; deeper stages are not built")
+        ] = 16,
+        width: Annotated[
+            int,
+            Field(
+                ge=4, description="channels of the first stage; every stage doubles them; 64 is the published network"
+            ),
+        ] = 64,
         norm: Annotated[
             Literal["batch", "frozen", "group"],
-            Field(description="batch: batch statistics in training; frozen: loaded statistics, never trained; group: 32 groups, free of the batch"),
+            Field(description="batch: statistics of the batch; frozen: fixed, as loaded; group: 32 groups a picture"),
         ] = "batch",
         weights: Annotated[
             str | None,
-            Field(description="null: random; imagenet: torchvision's public weights (from $MEMX_WEIGHTS, torch.hub's cache or the network); or the path of a state dict"),
+            Field(
+                description="null: random; imagenet: public ones ($MEMX_WEIGHTS, torch.hub's cache, network); or a file"
+            ),
         ] = None,
     ):
         super().__init__()

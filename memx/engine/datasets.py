@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from memx.data.clip import Case, Layout
-from memx.data.dataset import ClipDataset, fingerprint
+from memx.data.dataset import ClipDataset
+from memx.data.fingerprint import fingerprint
 from memx.errors import DataError
 from memx.recipe import Recipe
 from memx.registry import build_part

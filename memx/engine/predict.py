@@ -22,6 +22,7 @@ from memx.errors import DataError
 from memx.files import atomic, write_text
 from memx.metrics.clinical import EjectionFraction, ejection_fraction, find_ed_es, single_plane_volume
 from memx.recipe import Recipe
+from memx.report.figures import area_curve
 from memx.report.overlay import OverlayVideo, draw_overlay
 
 Box = tuple[int, int, int, int]
@@ -85,7 +86,7 @@ def predict_clip(
     state = model.init_state(1, recipe.objects, device=device)
     with (
         open_mask_writer(stream, folder / "masks", structures=labels) as writer,
-        OverlayVideo(overlay, fps=stream.fps or 25.0, size=stream.size) as video,
+        OverlayVideo(overlay, fps=stream.fps or 25.0) as video,
     ):
         for number, frame in enumerate(stream):
             image = with_channels(frame[None], recipe.data.channels)
@@ -137,6 +138,7 @@ def predict_clip(
         notes=stream.notes,
     )
     _write_curve(prediction, folder / "curve.csv")
+    _draw_curve(prediction, folder / "curve.png")
     write_text(folder / "summary.json", json.dumps(_summary(prediction), indent=2) + "\n")
     return prediction
 
@@ -165,6 +167,22 @@ def _write_curve(prediction: Prediction, path: Path) -> None:
         for i, volume in enumerate(prediction.volumes):
             seconds = f"{i / prediction.fps:.4f}" if prediction.fps else ""
             writer.writerow([i, seconds, *(f"{a[i]:.2f}" for a in prediction.areas.values()), f"{volume:.3f}"])
+
+
+def _draw_curve(prediction: Prediction, path: Path) -> None:
+    name, areas = next(iter(prediction.areas.items()))
+    with atomic(path) as part:
+        part.write_bytes(
+            area_curve(
+                areas,
+                unit=prediction.area_unit,
+                quantity=f"{name} area",
+                fps=prediction.fps,
+                ed=prediction.ed,
+                es=prediction.es,
+                format="png",
+            )
+        )
 
 
 def _summary(prediction: Prediction) -> dict[str, Any]:

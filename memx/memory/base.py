@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from memx.memory.state import State, where_batch
+from memx.ops import quarantine
+from memx.ops.shapes import Sizes
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ class Tokens:
     def replace(self, **changes: Tensor | None) -> Tokens:
         return replace(self, **changes)
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Tokens:
+        """`function` applied to every tensor but `reset`."""
+        feature = None if self.feature is None else function(self.feature)
+        return Tokens(function(self.key), function(self.query), function(self.value), feature, self.reset)
+
+    def fold(self) -> Tokens:
+        """The frames of a clip as so many batch items: a frame whose batch is b · t."""
+        reset = None if self.reset is None else self.reset.flatten(0, 1)
+        return self.map(lambda x: x.flatten(0, 1)).replace(reset=reset)
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -96,6 +108,10 @@ class Memory(nn.Module):
     """
 
     reads: ClassVar[Literal["after_write", "before_write"]] = "after_write"
+
+    value_heads: int = 1
+    """Heads over contiguous groups of value channels that do not see each other: permuting them, with their
+    parameters, permutes the result. 1 where there is no such symmetry."""
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -151,8 +167,12 @@ class Memory(nn.Module):
         """A whole clip: readouts of every frame and the state after the last.
 
         `form="recurrent"` folds `write` and `read` and is the oracle; other forms give the same, faster.
-        Raises ValueError for a form that this mechanism or these options cannot have, and says why.
+        A NaN or an infinity in a frame makes that readout, the later ones up to a reset, and the state NaN, and
+        leaves earlier readouts and their gradients as they are.
+        Raises ValueError for tokens whose shapes do not fit, and for a form that this mechanism or these options
+        cannot have, and says why.
         """
+        _check(clip)
         if state is None:
             batch, _, objects = clip.value.shape[:3]
             state = self.init_state(batch, objects, device=clip.value.device, dtype=clip.value.dtype)
@@ -162,9 +182,11 @@ class Memory(nn.Module):
             raise ValueError(
                 f"{type(self).__name__} has no form {form!r}: {self.why_not(form)}. It has: {', '.join(self.forms)}"
             )
-        return (
-            self._fold(clip, state) if form == "recurrent" or clip.key.shape[1] == 0 else self._scan(clip, state, form)
-        )
+        if clip.key.shape[1] == 0:
+            return torch.zeros_like(clip.value), state
+        clip, state, spoiled = _quarantine(clip, state)
+        out, state = self._fold(clip, state) if form == "recurrent" else self._scan(clip, state, form)
+        return _poisoned(out, state, spoiled)
 
     def _scan(self, clip: Tokens, state: State, form: str) -> tuple[Tensor, State]:
         raise NotImplementedError(f"{type(self).__name__} names {form!r} in `forms` but does not define _scan")
@@ -174,12 +196,46 @@ class Memory(nn.Module):
         for frame in clip.frames():
             out, state = self.step(state, frame)
             outputs.append(out)
-        if not outputs:
-            b, t, o, n, v = clip.value.shape
-            return clip.value.new_zeros(b, t, o, n, v), state
         return torch.stack(outputs, dim=1), state
 
 
 def state_dtype(dtype: torch.dtype | None) -> torch.dtype:
     """The precision a state is kept in: at least float32, whatever the tokens and autocast say."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _check(clip: Tokens) -> None:
+    sizes = Sizes("Memory.scan")
+    sizes.check("key", clip.key, "b t n k")
+    sizes.check("query", clip.query, "b t n k")
+    sizes.check("value", clip.value, "b t o n v")
+    if clip.feature is not None:
+        sizes.check("feature", clip.feature, "b t n c")
+    if clip.reset is not None:
+        sizes.check("reset", clip.reset, "b t")
+
+
+def _quarantine(clip: Tokens, state: State) -> tuple[Tokens, State, Bool[Tensor, "b t1"]]:
+    """Clip and state with what is not finite cleared, and where that spoils the result (see ops/quarantine.py).
+
+    Entry 0 is the state's own, entry t + 1 frame t's. A state may hold −∞ (a running maximum), but not NaN or +∞.
+    """
+    parts = [clip.key, clip.query, clip.value, *([] if clip.feature is None else [clip.feature])]
+    bad = torch.stack([~torch.isfinite(x).flatten(2).all(-1) for x in parts]).any(0)
+    lost = torch.zeros_like(bad[:, 0])
+    for x in state.tensors().values():
+        if x.is_floating_point():
+            lost = lost | ~(x < torch.inf).flatten(1).all(-1)
+    reset = None if clip.reset is None else clip.reset.bool()
+    clip = clip.map(lambda x: quarantine.cleared(x, bad)).replace(reset=reset)
+    state = state.map(lambda x: quarantine.cleared(x, lost) if x.is_floating_point() else x)
+    return clip, state, quarantine.spoiled(bad, reset, lost)
+
+
+def _poisoned(out: Tensor, state: State, spoiled: Bool[Tensor, "b t1"]) -> tuple[Tensor, State]:
+    def spoil(x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            return x
+        return x + quarantine.poison(spoiled[:, -1], x).reshape(-1, *[1] * (x.ndim - 1))
+
+    return out + quarantine.poison(spoiled[:, 1:], out)[..., None, None, None], state.map(spoil)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,6 +132,11 @@ class Scores:
                 found += [self._summary(key, metric, unit, alike) for metric in DISTANCE]
         return found
 
+    @cached_property
+    def overall(self) -> list[Summary]:
+        """`summaries()`, made once."""
+        return self.summaries()
+
     def ef_agreement(self) -> dict[str, Agreement]:
         """Agreement of predicted with true ejection fraction in EF points, method by method."""
         pairs: dict[str, list[tuple[float, float]]] = {}
@@ -147,7 +153,7 @@ class Scores:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data for JSON."""
-        overall = [dict(item.by) | {k: v for k, v in asdict(item).items() if k != "by"} for item in self.summaries()]
+        overall = [dict(item.by) | {k: v for k, v in asdict(item).items() if k != "by"} for item in self.overall]
         agreements, missed = self.ef_agreement(), self.ef_missed()
         return {
             "protocol": {"name": self.protocol, "description": self.description},
@@ -190,7 +196,7 @@ class Scores:
 
     def cells(self, structure: str) -> list[str]:
         """Dice, IoU, HD95, ASD and EF error of a structure in words: a figure and, on a second line, its interval."""
-        items = [item for item in self.summaries() if item.structure == structure]
+        items = [item for item in self.overall if item.structure == structure]
         shown = ("dice", "iou", "hd95", "asd")
         cells = ["\n".join(_words(item) for item in items if item.metric == name) for name in shown]
         return [*cells, self._ef_words() if structure == self.ef_structure else "–"]
@@ -220,7 +226,7 @@ class Scores:
         return "\n".join(found) or "–"
 
     def _caption(self) -> str:
-        summaries = [item for item in self.summaries() if item.metric == "dice"]
+        summaries = [item for item in self.overall if item.metric == "dice"]
         both, one = sum(item.n_both_empty for item in summaries), sum(item.n_one_empty for item in summaries)
         parts = [f"Means over masks, {self.level:.0%} interval over patients below."]
         if self.ef:

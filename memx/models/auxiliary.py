@@ -16,9 +16,7 @@ class SensoryHead(nn.Module):
         super().__init__()
         self.projection = nn.Conv2d(sensory_dim, pixel_dim + 1, 1)
 
-    def forward(
-        self, pixel: Float[Tensor, "b p y x"], sensory: Float[Tensor, "b o s y x"]
-    ) -> Float[Tensor, "b o y x"]:
+    def forward(self, pixel: Float[Tensor, "b p y x"], sensory: Float[Tensor, "b o s y x"]) -> Float[Tensor, "b o y x"]:
         flat = self.projection(sensory.flatten(0, 1).to(self.projection.weight.dtype))
         weight = flat.unflatten(0, sensory.shape[:2])
         return (pixel[:, None] * weight[:, :, :-1]).sum(dim=2) + weight[:, :, -1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,7 +16,7 @@ from memx.decoders.aggregation import soft_aggregate
 from memx.decoders.base import DecoderSlot
 from memx.encoders.base import EncoderSlot
 from memx.fusion.base import FusionSlot
-from memx.memory.base import MemorySlot, Tokens, state_dtype
+from memx.memory.base import Memory, Tokens, state_dtype
 from memx.memory.state import State
 from memx.models.auxiliary import SensoryHead
 from memx.models.output import Auxiliary, Output
@@ -23,8 +24,10 @@ from memx.models.padding import crop, pad, padded_size
 from memx.models.readout_fusion import ReadoutFusion
 from memx.models.value_encoder import ValueEncoder
 from memx.refiners.base import RefinerSlot
-from memx.registry import Part, build_part, models
+from memx.registry import Part, Slot, build_part, models
 from memx.sensory.base import SensorySlot
+
+MemorySlot = Annotated[Callable[..., Memory], Slot("memory")]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,10 @@ class MaskPropagator(nn.Module):
     Frames (b c y x) and clips (b t c y x) in [0, 1], of any size: they are padded to the stride and cropped back.
     `forward` on a clip and `step` on a frame run the same code and, in evaluation mode, agree.
 
+    Objects share all weights. Nothing tells them apart but the masks they start from (`state.replace(mask=…)` before
+    the first step) and, with `identities`, a learned vector an object that is added to its value. Without both, as in
+    the releases, all objects of a clip get the same mask.
+
     Raises ValueError where dimensions do not fit together.
 
     Source: GDKVM, ICCV 2025 (arXiv 2512.10252), after Cutie (CVPR 2024) and LiVOS.
@@ -68,26 +75,52 @@ class MaskPropagator(nn.Module):
         self,
         in_channels: int = 1,
         *,
-        image_encoder: Annotated[EncoderSlot, Field(description="frame → feature maps; the deepest one's stride is the memory's")] = Part("encoder", "resnet", {"depth": 50}),
-        value_encoder: Annotated[EncoderSlot, Field(description="frame and masks → features at the same stride")] = Part("encoder", "resnet", {"depth": 18}),
+        image_encoder: Annotated[
+            EncoderSlot, Field(description="frame → feature maps; the deepest one's stride is the memory's")
+        ] = Part("encoder", "resnet", {"depth": 50}),
+        value_encoder: Annotated[
+            EncoderSlot, Field(description="frame and masks → features at the same stride")
+        ] = Part("encoder", "resnet", {"depth": 18}),
         key_dim: Annotated[int, Field(ge=1, description="channels of a key")] = 64,
         value_dim: Annotated[int, Field(ge=1, description="channels of a value")] = 256,
-        pixel_dim: Annotated[int, Field(ge=4, multiple_of=4, description="channels of the pixel feature and of the fused maps")] = 256,
+        pixel_dim: Annotated[
+            int, Field(ge=4, multiple_of=4, description="channels of the pixel feature and of the fused maps")
+        ] = 256,
         sensory_dim: Annotated[int, Field(ge=1, description="channels of the sensory state")] = 256,
-        key_fusion: Annotated[FusionSlot | None, Field(description="fuses key and pixel feature; null: the key alone")] = Part("fusion", "kpff"),
-        value_fusion: Annotated[FusionSlot, Field(description="fuses value and pixel feature")] = Part("fusion", "residual"),
-        pixel_fusion: Annotated[FusionSlot, Field(description="fuses pixel feature and readout")] = Part("fusion", "residual"),
-        memory: Annotated[MemorySlot, Field(description="what is remembered of earlier frames, and how it is read")] = Part("memory", "gated_delta"),
-        sensory: Annotated[SensorySlot | None, Field(description="a recurrent map for each object; null: none")] = Part("sensory", "gru"),
-        refiner: Annotated[RefinerSlot | None, Field(description="refines the fused maps object by object; null: none")] = Part("refiner", "object_transformer"),
-        decoder: Annotated[DecoderSlot, Field(description="fused maps and finer features → mask logits")] = Part("decoder", "upsample"),
+        key_fusion: Annotated[
+            FusionSlot | None, Field(description="fuses key and pixel feature; null: the key alone")
+        ] = Part("fusion", "kpff"),
+        value_fusion: Annotated[FusionSlot, Field(description="fuses value and pixel feature")] = Part(
+            "fusion", "residual"
+        ),
+        pixel_fusion: Annotated[FusionSlot, Field(description="fuses pixel feature and readout")] = Part(
+            "fusion", "residual"
+        ),
+        memory: Annotated[
+            MemorySlot, Field(description="what is remembered of earlier frames, and how it is read")
+        ] = Part("memory", "gated_delta"),
+        sensory: Annotated[SensorySlot | None, Field(description="a recurrent map for each object; null: none")] = Part(
+            "sensory", "gru"
+        ),
+        refiner: Annotated[
+            RefinerSlot | None, Field(description="refines the fused maps object by object; null: none")
+        ] = Part("refiner", "object_transformer"),
+        decoder: Annotated[DecoderSlot, Field(description="fused maps and finer features → mask logits")] = Part(
+            "decoder", "upsample"
+        ),
         pixel_pairing: Annotated[
             Literal["current", "previous"],
-            Field(description="which frame's pixel feature a value is fused with: the paper's (current), or the releases' (previous)"),
+            Field(description="frame whose pixel feature joins a value: current (paper) or previous (releases)"),
         ] = "current",
+        identities: Annotated[
+            int | None,
+            Field(ge=1, description="learned vectors that tell objects apart; null: only their first masks do"),
+        ] = None,
         auxiliary: Annotated[
             bool,
-            Field(description="build the heads whose masks the auxiliary losses supervise; without them the refiner's attention is not masked"),
+            Field(
+                description="build the heads for the auxiliary losses; without, the refiner's attention is not masked"
+            ),
         ] = True,
     ):
         super().__init__()
@@ -95,32 +128,40 @@ class MaskPropagator(nn.Module):
         self.pixel_dim = pixel_dim
         self.pixel_pairing = pixel_pairing
         self.auxiliary = auxiliary
+        self.identities = identities
 
         self.image_encoder = build_part(image_encoder, in_channels=in_channels, image_channels=in_channels)
         deepest, *skip_dims = self.image_encoder.channels
         self.stride = self.image_encoder.strides[0]
         self.pixel_proj = nn.Conv2d(deepest, pixel_dim, 1)
         self.key_proj = nn.Sequential(nn.Conv2d(deepest, pixel_dim, 1), nn.Conv2d(pixel_dim, key_dim, 3, padding=1))
-        self.key_fusion = key_fusion and build_part(key_fusion, x_dim=key_dim, y_dim=pixel_dim, out_dim=key_dim)
+        self.key_fusion = None
+        if key_fusion is not None:
+            self.key_fusion = build_part(key_fusion, x_dim=key_dim, y_dim=pixel_dim, out_dim=key_dim)
 
-        self.value_encoder = ValueEncoder(in_channels, pixel_dim, value_dim, encoder=value_encoder, fusion=value_fusion)
+        self.value_encoder = ValueEncoder(
+            in_channels, pixel_dim, value_dim, encoder=value_encoder, fusion=value_fusion, identities=identities
+        )
         if self.value_encoder.encoder.strides[0] != self.stride:
             strides = f"{self.value_encoder.encoder.strides[0]} is not image_encoder's {self.stride}"
             raise ValueError(f"keys and values lie on one grid, but value_encoder's stride {strides}")
 
         self.memory = build_part(memory, key_dim=key_dim, value_dim=value_dim, feature_dim=pixel_dim)
-        self.readout_fusion = ReadoutFusion(pixel_dim, value_dim, sensory and sensory_dim, fusion=pixel_fusion)
-        self.refiner = refiner and build_part(refiner, pixel_dim=pixel_dim, value_dim=value_dim, auxiliary=auxiliary)
+        context_dim = 0 if sensory is None else sensory_dim
+        self.readout_fusion = ReadoutFusion(pixel_dim, value_dim, context_dim, fusion=pixel_fusion)
+        self.refiner = None
+        if refiner is not None:
+            self.refiner = build_part(refiner, pixel_dim=pixel_dim, value_dim=value_dim, auxiliary=auxiliary)
         self.decoder = build_part(decoder, pixel_dim=pixel_dim, skip_dims=skip_dims)
 
-        *coarse, finest = self.decoder.channels
-        facts = {"value_dim": value_dim, "sensory_dim": sensory_dim, "decoder_channels": (*coarse, finest + 1)}
-        self.sensory = sensory and build_part(sensory, **facts)
-        self.sensory_head = SensoryHead(sensory_dim, pixel_dim) if sensory and auxiliary else None
+        self.sensory = self.sensory_head = None
+        if sensory is not None:
+            *coarse, finest = self.decoder.channels
+            facts = {"value_dim": value_dim, "sensory_dim": sensory_dim, "decoder_channels": (*coarse, finest + 1)}
+            self.sensory = build_part(sensory, **facts)
+            self.sensory_head = SensoryHead(sensory_dim, pixel_dim) if auxiliary else None
 
-    def forward(
-        self, video: Float[Tensor, "b t c y x"], objects: int = 1, *, auxiliary: bool | None = None
-    ) -> Output:
+    def forward(self, video: Float[Tensor, "b t c y x"], objects: int = 1, *, auxiliary: bool | None = None) -> Output:
         """Segment a whole clip. `auxiliary`: return the auxiliary logits; None: in training mode only."""
         if video.ndim != 5 or video.shape[1] == 0:
             raise ValueError(f"video must be (b, t, c, y, x) with at least one frame, got {list(video.shape)}")
@@ -156,6 +197,8 @@ class MaskPropagator(nn.Module):
         """
         if objects < 1:
             raise ValueError(f"objects must be at least 1, got {objects}")
+        if self.identities is not None and objects > self.identities:
+            raise ValueError(f"objects must be at most {self.identities}, the model's identities, got {objects}")
         weight = self.pixel_proj.weight
         device, dtype = device or weight.device, state_dtype(dtype or weight.dtype)
         made = {"device": device, "dtype": dtype}
@@ -205,7 +248,7 @@ class MaskPropagator(nn.Module):
         coarse_mask = F.avg_pool2d(state.mask, self.stride)
 
         value = self.value_encoder(frame.image, state.mask, self._paired(frame, state))
-        sensory = self.sensory and self.sensory.see_value(state.sensory, value)
+        sensory = None if self.sensory is None else self.sensory.see_value(state.sensory, value)
 
         key = _tokens(frame.key)
         tokens = Tokens(key=key, query=key, value=_tokens(value), feature=_tokens(frame.pixel))
@@ -223,14 +266,15 @@ class MaskPropagator(nn.Module):
         logits = F.interpolate(logits, size=state.mask.shape[-2:], mode="bilinear", align_corners=False)
         masks = logits.softmax(dim=1)[:, 1:]
 
+        if self.sensory is not None:
+            finest = torch.cat([maps[-1], object_logits[:, :, None]], dim=2)
+            sensory = self.sensory.see_decoder(sensory, (*maps[:-1], finest))
+            state = state.replace(sensory=sensory)
+        if self.pixel_pairing == "previous":
+            state = state.replace(pixel=frame.pixel.to(state.pixel.dtype), seen=torch.ones_like(state.seen))
         extra = None
         if self.auxiliary and (self.training if auxiliary is None else auxiliary):
             extra = self._auxiliary(frame.pixel, sensory, levels)
-        if self.sensory is not None:
-            finest = torch.cat([maps[-1], object_logits[:, :, None]], dim=2)
-            state = state.replace(sensory=self.sensory.see_decoder(sensory, (*maps[:-1], finest)))
-        if self.pixel_pairing == "previous":
-            state = state.replace(pixel=frame.pixel.to(state.pixel.dtype), seen=torch.ones_like(state.seen))
         return Output(crop(masks, size), crop(logits, size), extra), state.replace(mask=masks)
 
     def _paired(self, frame: Frame, state: State) -> Float[Tensor, "b p y16 x16"]:
@@ -241,7 +285,7 @@ class MaskPropagator(nn.Module):
 
     def _auxiliary(self, pixel: Tensor, sensory: Tensor | None, levels: Tensor | None) -> Auxiliary:
         return Auxiliary(
-            sensory=self.sensory_head and soft_aggregate(self.sensory_head(pixel, sensory).sigmoid()),
+            sensory=None if self.sensory_head is None else soft_aggregate(self.sensory_head(pixel, sensory).sigmoid()),
             queries=None if levels is None else soft_aggregate(levels.sigmoid()),
         )
 
@@ -252,7 +296,9 @@ class MaskPropagator(nn.Module):
         if state.mask.numel():
             raise ValueError(f"a frame of {list(size)} cannot follow frames padded to {list(state.mask.shape[-2:])}")
         batch, objects = state.mask.shape[:2]
-        return self.init_state(batch, objects, size=size, device=state.mask.device, dtype=state.mask.dtype)
+        sized = self.init_state(batch, objects, size=size, device=state.mask.device, dtype=state.mask.dtype)
+        kept = {name: getattr(state, name) for name in ("memory", "refiner", "seen") if name in state}
+        return sized.replace(**kept)
 
 
 def _tokens(x: Float[Tensor, "*b c y x"]) -> Float[Tensor, "*b n c"]:

@@ -39,7 +39,9 @@ class Output:
     def stack(cls, frames: Sequence[Output]) -> Output:
         """The frames of a clip as one output."""
         extras = [frame.auxiliary for frame in frames if frame.auxiliary is not None]
-        auxiliary = Auxiliary(_stack([x.sensory for x in extras]), _stack([x.queries for x in extras])) if extras else None
+        auxiliary = (
+            Auxiliary(_stack([x.sensory for x in extras]), _stack([x.queries for x in extras])) if extras else None
+        )
         return cls(
             torch.stack([frame.masks for frame in frames], dim=1),
             torch.stack([frame.logits for frame in frames], dim=1),

@@ -14,13 +14,13 @@ from memx.registry import build_part
 class ReadoutFusion(nn.Module):
     """p_o = fusion(Φ, r_o + conv1×1([h_o, mask_o, Σ_{p≠o} mask_p])) for each object o.
 
-    r is the memory's readout, h the sensory state (left out where the model has none), the masks are the last frame's
-    at the memory's stride.
+    r is the memory's readout, h the sensory state (left out with `sensory_dim=0`), the masks are the last frame's at
+    the memory's stride.
     """
 
-    def __init__(self, pixel_dim: int, value_dim: int, sensory_dim: int | None, *, fusion: FusionSlot):
+    def __init__(self, pixel_dim: int, value_dim: int, sensory_dim: int, *, fusion: FusionSlot):
         super().__init__()
-        self.compress = nn.Conv2d((sensory_dim or 0) + 2, value_dim, 1)
+        self.compress = nn.Conv2d(sensory_dim + 2, value_dim, 1)
         self.fusion = build_part(fusion, x_dim=pixel_dim, y_dim=value_dim, out_dim=pixel_dim)
 
     def forward(

@@ -12,17 +12,26 @@ from memx.registry import build_part
 
 
 class ValueEncoder(nn.Module):
-    """v_o = fusion(encoder([image, mask_o, Σ_{p≠o} mask_p]), Φ) for each object o.
+    """v_o = fusion(encoder([image, mask_o, Σ_{p≠o} mask_p]), Φ) for each object o, plus its identity e_o if there is one.
 
     Objects share the weights and fold into the batch; the sum of the other objects' masks is clamped to 0..1.
+    With `identities`, each of so many objects has a learned vector of `value_dim` channels.
     """
 
     def __init__(
-        self, in_channels: int, pixel_dim: int, value_dim: int, *, encoder: EncoderSlot, fusion: FusionSlot
+        self,
+        in_channels: int,
+        pixel_dim: int,
+        value_dim: int,
+        *,
+        encoder: EncoderSlot,
+        fusion: FusionSlot,
+        identities: int | None = None,
     ):
         super().__init__()
         self.encoder = build_part(encoder, in_channels=in_channels + 2, image_channels=in_channels)
         self.fusion = build_part(fusion, x_dim=self.encoder.channels[0], y_dim=pixel_dim, out_dim=value_dim)
+        self.identity = None if identities is None else nn.Parameter(0.1 * torch.randn(identities, value_dim))
 
     def forward(
         self,
@@ -35,7 +44,8 @@ class ValueEncoder(nn.Module):
         seen = torch.cat([image[:, None].expand(-1, o, -1, -1, -1), pair], dim=2)
         deepest = self.encoder(seen.flatten(0, 1))[0]
         pixel = pixel[:, None].expand(-1, o, -1, -1, -1).flatten(0, 1)
-        return self.fusion(deepest, pixel).unflatten(0, (b, o))
+        value = self.fusion(deepest, pixel).unflatten(0, (b, o))
+        return value if self.identity is None else value + self.identity[:o, :, None, None]
 
 
 def with_others(masks: Float[Tensor, "b o y x"]) -> Float[Tensor, "b o 2 y x"]:

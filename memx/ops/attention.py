@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from memx.ops.precision import compute_dtype, no_autocast
 from memx.ops.shapes import Sizes

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from memx.ops.delta import Form
 from memx.ops.precision import compute_dtype, no_autocast

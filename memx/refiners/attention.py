@@ -17,7 +17,9 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int):
         super().__init__()
         if dim % heads:
-            raise ValueError(f"attention over {dim} channels cannot have {heads} heads: {dim} is not a multiple of {heads}")
+            raise ValueError(
+                f"attention over {dim} channels cannot have {heads} heads: {dim} is not a multiple of {heads}"
+            )
         self.heads = heads
         self.in_proj = nn.Linear(dim, 3 * dim)
         self.out_proj = nn.Linear(dim, dim)

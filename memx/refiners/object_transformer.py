@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memx.decoders.aggregation import soft_aggregate
 from memx.fusion.channel_attention import ChannelAttentionBlock
 from memx.memory.base import state_dtype
 from memx.memory.state import State
@@ -77,7 +76,9 @@ class ObjectTransformer(Refiner):
         value_dim: int,
         auxiliary: bool = True,
         *,
-        queries: Annotated[int, Field(ge=2, multiple_of=2, description="object queries; half see the foreground, half the background")] = 16,
+        queries: Annotated[
+            int, Field(ge=2, multiple_of=2, description="object queries; half see the foreground, half the background")
+        ] = 16,
         blocks: Annotated[int, Field(ge=1, description="number of transformer blocks")] = 3,
         heads: Annotated[int, Field(ge=1, description="attention heads; must divide the model's pixel_dim")] = 8,
         ffn_dim: Annotated[int, Field(ge=1, description="hidden channels of the queries' feed-forward network")] = 2048,
@@ -142,7 +143,11 @@ class ObjectTransformer(Refiner):
         return self.mask_heads[level](F.relu(pixels))[:, 0].unflatten(0, (batch, -1))
 
     def _visible(self, logits: Float[Tensor, "b o y x"]) -> Bool[Tensor, "bo q n"]:
-        """Where each query may look: an object's foreground is where it is the most probable of all."""
-        aggregated = soft_aggregate(logits.detach().sigmoid())
-        foreground = aggregated[:, 1:] >= aggregated.amax(dim=1, keepdim=True)
+        """Where each query may look: an object's foreground is where nothing is more probable than it.
+
+        Objects within 1e-5 of each other are a tie, which both win: rounding must not decide between equal objects.
+        """
+        p = logits.detach().to(state_dtype(logits.dtype)).sigmoid()
+        background = (1 - p).prod(dim=1, keepdim=True)
+        foreground = (p >= background) & (p >= p.amax(dim=1, keepdim=True) - 1e-5)
         return halves(foreground.flatten(0, 1).flatten(1), self.queries)

@@ -37,9 +37,7 @@ class Sensory(nn.Module):
         """h = 0."""
         return torch.zeros(batch, objects, self.sensory_dim, *size, device=device, dtype=dtype)
 
-    def see_value(
-        self, h: Float[Tensor, "b o c y x"], value: Float[Tensor, "b o v y x"]
-    ) -> Float[Tensor, "b o c y x"]:
+    def see_value(self, h: Float[Tensor, "b o c y x"], value: Float[Tensor, "b o v y x"]) -> Float[Tensor, "b o c y x"]:
         """h after the frame's value."""
         raise NotImplementedError(f"{type(self).__name__} must define see_value")
 

@@ -46,9 +46,7 @@ class GRUSensory(Sensory):
         self.decoder_proj = nn.ModuleList(nn.Conv2d(channels, sensory_dim, 1) for channels in decoder_channels)
         self.decoder_gru = ConvGRU(sensory_dim, sensory_dim)
 
-    def see_value(
-        self, h: Float[Tensor, "b o c y x"], value: Float[Tensor, "b o v y x"]
-    ) -> Float[Tensor, "b o c y x"]:
+    def see_value(self, h: Float[Tensor, "b o c y x"], value: Float[Tensor, "b o v y x"]) -> Float[Tensor, "b o c y x"]:
         return self.value_gru(value.flatten(0, 1), h.flatten(0, 1)).view_as(h)
 
     def see_decoder(self, h: Float[Tensor, "b o c y x"], maps: Sequence[Tensor]) -> Float[Tensor, "b o c y x"]:

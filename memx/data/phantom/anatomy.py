@@ -1,9 +1,8 @@
 """The moving anatomy of one view, in millimetres: x to the right, y downwards, the probe at the origin.
 
-The volume is met exactly. With half-widths r(s, t) = r₀(s) · (1 − κ(t) · w(s)) on each of the four sides and a long
-axis L(t), the volume V = π/4 · L ∫ (r_septal + r_lateral)(r_inferior + r_anterior) ds is a quadratic in κ, and κ(t) is
-its smaller root for the volume that the cycle wants. Bending the axis, slanting the annulus and turning the heart move
-points parallel to the discs or rigidly, and leave volumes alone.
+A view is a cut through the solid of `solid.py`. Bending the axis and slanting the annulus shear the discs, rocking
+turns the heart: none of them changes the volume. A foreshortened cut misses the apex by the same share of the width in
+every frame, which lowers the volumes that are measured from it and leaves their ratio, the EF, nearly as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 
 from memx.data.phantom import cycle
-from memx.data.phantom.population import WALLS, Heart, Patient, View, ViewName
+from memx.data.phantom.population import Patient, View
+from memx.data.phantom.solid import WALLS, Heart, ViewName, half_width, inward, profile
 
 NODES = 97  # points a wall, from the annulus to the apex
 Curve = Float[np.ndarray, "t m 2"]
@@ -49,51 +49,12 @@ class Anatomy:
         return np.concatenate((self.endocardium[:, :1], self.epicardium, self.endocardium[:, -1:]), axis=1)
 
 
-def profile(heart: Heart, s: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-    """Half-width at height s over the widest: a blunt apex, the widest disc, a narrower base."""
-    below = np.clip(1 - s / heart.widest, 0.0, 1.0) ** heart.roundness
-    above = np.clip((s - heart.widest) / (1 - heart.widest), 0.0, 1.0) ** 2
-    return np.sqrt(1 - below) * (1 - (1 - heart.base) * above)
-
-
-def half_width(patient: Patient) -> float:
-    """The mean half-width of the widest disc in the 4CH view that gives the patient's EDV, in millimetres."""
-    heart = patient.heart
-    moments = _moments(heart)
-    return float(np.sqrt(patient.edv * 1000 / (np.pi / 4 * heart.length * heart.flattening * moments[0])))
-
-
-def _moments(heart: Heart) -> tuple[float, float, float]:
-    """∫ profile² · (sum of the two sides of one view) · (of the other) ds, expanded in powers of −κ."""
-    s = (np.arange(512) + 0.5) / 512
-    square = profile(heart, s) ** 2
-    (a0, a1), (b0, b1) = (
-        (
-            sum(heart.walls[w].reach for w in walls) * np.ones_like(s),
-            np.sum([heart.walls[w].reach * heart.walls[w].motion(s) for w in walls], axis=0),
-        )
-        for walls in WALLS.values()
-    )
-    return tuple(float(np.mean(square * term)) for term in (a0 * b0, a0 * b1 + a1 * b0, a1 * b1))
-
-
-def inward(patient: Patient, emptied: Float[np.ndarray, " t"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """κ(t), the long axis in millimetres and the volume in millilitres for a contraction between 0 and 1."""
-    heart = patient.heart
-    volume = patient.edv - (patient.edv - patient.esv) * emptied
-    length = heart.length * (1 - heart.shortening * emptied)
-    c0, c1, c2 = _moments(heart)
-    wanted = volume / patient.edv * c0 * heart.length / length
-    kappa = (c1 - np.sqrt(np.maximum(c1 * c1 - 4 * c2 * (c0 - wanted), 0.0))) / (2 * c2)
-    return kappa, length, volume
-
-
 def build(patient: Patient, view_name: ViewName, phases: Float[np.ndarray, " t"]) -> Anatomy:
     """The anatomy of one view at the given phases of the cycle."""
     view, heart = patient.views[view_name], patient.heart
     emptied = cycle.contraction(patient, phases)
     open_ = cycle.opening(patient, phases)
-    kappa, length, volumes = inward(patient, emptied)
+    kappa, length, volumes = inward(heart, patient.edv, patient.esv, emptied)
     endo, thickness = _endocardium(patient, view, kappa, length)
     epi = endo + thickness[..., None] * _outward(endo)
     atrium = _atrium(view, heart, endo, length, emptied)
@@ -129,7 +90,7 @@ def _placement(view: View, emptied: np.ndarray):
 def _endocardium(patient: Patient, view: View, kappa: np.ndarray, length: np.ndarray) -> tuple[Curve, np.ndarray]:
     """The cut's endocardial curve and the wall's thickness along it, which follows from the wall's constant volume."""
     heart = patient.heart
-    widest = half_width(patient) * (1.0 if view.name == "4CH" else heart.flattening)
+    widest = half_width(heart, patient.edv) * (1.0 if view.name == "4CH" else heart.flattening)
     apex = _apex_of_cut(heart, view.foreshortening)
     s = apex + (1 - apex) * np.linspace(1.0, 0.0, NODES) ** 2
     shape = profile(heart, s)
@@ -214,7 +175,7 @@ def _right_heart(
     rng = patient.rng(20)
     size = (patient.edv / 120.0) ** (1 / 3)
     width, bulge = rng.uniform(30, 40) * size**0.5, rng.uniform(4, 10)
-    septum, hinge = epi[:, 62], endo[:, 0]
+    septum = epi[:, 62]
     crux = epi[:, 1] + np.array([1.0, -3.0])
     e = emptied[:, None]
     corner = endo[:1, 0] + np.array([-1.0, 0.0]) * (width + 6) + np.array([0.0, -4.0])
@@ -240,7 +201,6 @@ def _right_heart(
         _leaflet(crux, meet, crux + 0.12 * across + 0.42 * up, 0.0 * up, open_),
         _leaflet(corner, meet, corner - 0.25 * across + 0.45 * up, 0.05 * up, open_),
     ]
-    del hinge
     return wall, chamber, leaflets
 
 

@@ -1,9 +1,4 @@
-"""Who is examined: invented patients, drawn one by one so that patient i of a seed never depends on the others.
-
-A patient's ventricle is one solid. Its cross-sections are made of four quarter-ellipses, one for each pair of
-neighbouring walls, so that a disc at height s has the area π/4 · (septal + lateral) · (inferior + anterior), and the
-two apical views are two cuts through it at right angles.
-"""
+"""Who is examined: invented patients, drawn one by one so that patient i of a seed never depends on the others."""
 
 from __future__ import annotations
 
@@ -12,54 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-ViewName = Literal["2CH", "4CH"]
+from memx.data.phantom.solid import WALLS, Heart, ViewName, Wall, half_width, profile
+
 Quality = Literal["Good", "Medium", "Poor"]
 VIEWS: tuple[ViewName, ...] = ("2CH", "4CH")
-WALLS: dict[ViewName, tuple[str, str]] = {"2CH": ("inferior", "anterior"), "4CH": ("septal", "lateral")}
 REVERSED_EVERY = 6  # one patient in every six has a half sequence that runs from ES to ED, as some of CAMUS do
-
-
-@dataclass(frozen=True)
-class Wall:
-    """One of the four walls of the ventricle.
-
-    reach       half-width on this side, as a share of the mean half-width of its view
-    thickness   millimetres at end diastole, half-way up
-    weak_at     height (0 apex, 1 base) of the segment that moves less
-    weak_span   its extent, as a standard deviation of height
-    weakness    how much less it moves there: 0 as the rest, 1 not at all, negative more than the rest
-    """
-
-    reach: float
-    thickness: float
-    weak_at: float
-    weak_span: float
-    weakness: float
-
-    def motion(self, s: np.ndarray) -> np.ndarray:
-        """The share of the common inward motion that the wall makes at the heights s."""
-        return 1 - self.weakness * np.exp(-0.5 * ((s - self.weak_at) / self.weak_span) ** 2)
-
-
-@dataclass(frozen=True)
-class Heart:
-    """The left ventricle as a solid at end diastole, and how it shortens.
-
-    length      long axis in millimetres
-    flattening  half-width of the 2CH view over that of the 4CH view
-    widest      height of the widest disc (0 apex, 1 base)
-    roundness   exponent of the apex: 2 an ellipsoid, more a blunter one
-    base        width of the base over the widest
-    shortening  of the long axis from ED to ES, as a share
-    """
-
-    length: float
-    flattening: float
-    widest: float
-    roundness: float
-    base: float
-    shortening: float
-    walls: dict[str, Wall]
 
 
 @dataclass(frozen=True)
@@ -188,15 +140,17 @@ def _reaching(wall: Wall, reach: float) -> Wall:
 
 def _view(rng: np.random.Generator, name: ViewName, heart: Heart, edv: float, planted: bool) -> View:
     size = (edv / 120.0) ** (1 / 3)
-    apex_depth = float(rng.uniform(22.0, 34.0))
+    apex_x = float(rng.normal(2.0 if name == "4CH" else 0.0, 4.5))
+    tilt = float(np.clip(rng.normal(3.0 if name == "4CH" else 0.0, 7.0), -15.0, 15.0))
+    apex_depth = float(rng.uniform(22.0, 40.0))
     atrium = float(rng.uniform(30.0, 46.0)) * size
     return View(
         name=name,
-        depth=float(apex_depth + heart.length + atrium + rng.uniform(12.0, 34.0)),
-        half_angle=float(rng.uniform(36.0, 45.0)),
+        depth=float(apex_depth + heart.length + atrium + rng.uniform(10.0, 42.0)),
+        half_angle=max(float(rng.uniform(36.0, 45.0)), _angle_needed(name, heart, edv, apex_depth, apex_x, tilt)),
         apex_depth=apex_depth,
-        apex_x=float(rng.normal(2.0 if name == "4CH" else 0.0, 4.5)),
-        tilt=float(np.clip(rng.normal(3.0 if name == "4CH" else 0.0, 7.0), -15.0, 15.0)),
+        apex_x=apex_x,
+        tilt=tilt,
         foreshortening=float(np.clip(rng.beta(1.3, 3.0), 0.0, 0.6)),
         bend=float(rng.normal(0.012, 0.015)),
         annulus=float(rng.normal(0.06 if name == "4CH" else 0.0, 0.1)),
@@ -207,3 +161,15 @@ def _view(rng: np.random.Generator, name: ViewName, heart: Heart, edv: float, pl
         atrium_expansion=float(rng.uniform(0.08, 0.24)),
         reversed=planted,
     )
+
+
+def _angle_needed(name: ViewName, heart: Heart, edv: float, apex_depth: float, apex_x: float, tilt: float) -> float:
+    """The half-angle in degrees of a sector that holds the cavity at ED, with some room."""
+    s = np.linspace(0.0, 1.0, 65)
+    width = half_width(heart, edv) * profile(heart, s) * (1.0 if name == "4CH" else heart.flattening)
+    cos, sin = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+    angles = []
+    for sign, wall in zip((-1.0, 1.0), WALLS[name], strict=True):
+        x, y = sign * heart.walls[wall].reach * width, heart.length * s
+        angles.append(np.abs(np.arctan2(apex_x + cos * x + sin * y, apex_depth - sin * x + cos * y)).max())
+    return float(np.rad2deg(max(angles))) + 5.0

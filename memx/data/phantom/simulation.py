@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from memx.data.phantom import anatomy, cycle, tissue, ultrasound
-from memx.data.phantom.population import Patient, ViewName
+from memx.data.phantom.population import Patient
+from memx.data.phantom.solid import ViewName
 
 LV, MYOCARDIUM, ATRIUM = 1, 2, 3
 

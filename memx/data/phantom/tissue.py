@@ -14,7 +14,8 @@ from jaxtyping import Complex, Float, Int
 from scipy.ndimage import map_coordinates
 
 from memx.data.phantom.anatomy import Anatomy, Curve
-from memx.data.phantom.population import Patient, ViewName
+from memx.data.phantom.population import Patient
+from memx.data.phantom.solid import ViewName
 
 Strength = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -123,7 +124,7 @@ def ribbons(patient: Patient, view: ViewName, anatomy: Anatomy, gaps: float) -> 
     drop = _dropout(rng, gaps)
     sided = _sided(left, right)
     tissues = [
-        Ribbon(endo, epi, 0.0, clumps=4.0, grain=5.0, facing=3.0, strength=lambda q, w: drop(q) * sided(q)),
+        Ribbon(endo, epi, 0.0, clumps=5.0, grain=8.0, facing=3.0, strength=lambda q, w: drop(q) * sided(q)),
         # Trabeculae and the bright blood–muscle interface, strongest where the sound meets it squarely.
         Ribbon(
             endo + 0.12 * (_inside(endo) - endo), endo + 0.25 * (epi - endo), 0.0, clumps=5.5, grain=4.0, facing=9.0,
@@ -134,10 +135,23 @@ def ribbons(patient: Patient, view: ViewName, anatomy: Anatomy, gaps: float) -> 
     tissues += _surroundings(rng, patient, view, anatomy, sided)
     tissues += _chambers(rng, anatomy, atrium)
     for i, leaflet in enumerate(anatomy.leaflets):
-        thick = leaflet + np.array([0.0, 1.6])
-        level = (8.0 if i < 2 else 2.0) + rng.uniform(-3, 3)
-        tissues.append(Ribbon(leaflet, thick, level, clumps=2.0, facing=7.0, smooth=0.4, density=6.0))
+        thick = leaflet + np.array([0.0, 1.3])
+        level = (6.0, 3.0, -3.0, -6.0)[i] + rng.uniform(-5, 3)
+        tissues.append(Ribbon(leaflet, thick, level, clumps=4.0, facing=8.0, smooth=0.3, density=6.0))
+    tissues += _annulus(rng, anatomy)
     return tissues
+
+
+def _annulus(rng: np.random.Generator, anatomy: Anatomy) -> list[Ribbon]:
+    """The fibrous ring: bright knots where the valve hangs on the wall."""
+    found = []
+    for hinge in (0, -1):
+        centre = (anatomy.endocardium[:, hinge] + 0.25 * (anatomy.epicardium - anatomy.endocardium)[:, hinge])[:, None]
+        wide, high = rng.uniform(1.2, 2.4), rng.uniform(1.5, 4.0)
+        u = np.linspace(-1, 1, 9)
+        top = np.stack((wide * u, -high * np.sqrt(1 - u**2)), axis=-1)
+        found.append(Ribbon(centre + top, centre + top * [1, -1], rng.uniform(-1, 6), clumps=2.0, grain=2.0))
+    return found
 
 
 def _inside(curve: Curve) -> Curve:
@@ -197,13 +211,13 @@ def _chambers(rng: np.random.Generator, anatomy: Anatomy, atrium: Curve) -> list
         return 1 - 0.85 * np.exp(-0.5 * (gap / 0.018) ** 2)
 
     found = [
-        Ribbon(atrium, _outwards(atrium, 4.0), 2.0, clumps=3.0, facing=8.0, smooth=0.15, strength=open_at_veins),
+        Ribbon(atrium, _outwards(atrium, 4.0), 1.0, clumps=4.5, facing=11.0, smooth=0.1, strength=open_at_veins),
     ]
     if anatomy.right_wall is not None and anatomy.right_atrium is not None:
         wall, chamber = anatomy.right_wall, anatomy.right_atrium
         found += [
-            Ribbon(wall, wall + np.array([-4.0, 0.0]), -3.0, clumps=4.0, facing=4.0),
-            Ribbon(chamber, _outwards(chamber, 3.5), 0.0, clumps=4.0, facing=9.0, smooth=0.15),
+            Ribbon(wall, wall + np.array([-4.5, 0.0]), rng.uniform(-16, -4), clumps=5.0, facing=4.0),
+            Ribbon(chamber, _outwards(chamber, 3.5), rng.uniform(-6, 1), clumps=5.0, facing=11.0, smooth=0.1),
         ]
     return found
 
@@ -236,7 +250,7 @@ def _surroundings(rng, patient: Patient, view: ViewName, anatomy: Anatomy, sided
                    strength=lambda q, w: np.exp(-3.5 * w))
         )  # fmt: skip
     if anatomy.right_wall is not None and anatomy.right_atrium is not None:
-        for curve, level in ((anatomy.right_wall, -8.0), (anatomy.right_atrium, 0.0)):
+        for curve, level in ((anatomy.right_wall, -12.0), (anatomy.right_atrium, -1.0)):
             outer = _outwards(curve, 26.0, centre=anatomy.right_wall.mean(axis=1, keepdims=True))
             tissues.append(
                 Ribbon(curve, outer, level, clumps=6.0, grain=8.0, facing=8.0, density=1.2,

@@ -2,9 +2,10 @@
 
 In polar coordinates (depth r, angle θ) a frame is
 
-    dB = 20 log₁₀ | PSF ∗ ( Σ_p a_p δ(r − r_p, θ − θ_p) + haze + blood ) · loss(r, θ) + noise · gain(r) |
+    dB = 10 log₁₀ ( | PSF ∗ ( Σ_p a_p δ(r − r_p, θ − θ_p) + haze + blood ) · loss(r, θ) + noise(r) |² + fog )
 
-with a PSF of fixed angle, so that it widens with depth, and a broader side lobe. The decibels are mapped to grey and
+with a PSF of fixed angle, so that it widens with depth, and a broader side lobe; part of the near-field haze is a fog
+without speckle. The decibels are mapped to grey and
 interpolated onto the pixels of the sector.
 """
 
@@ -16,7 +17,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from memx.data.phantom.population import Patient, ViewName
+from memx.data.phantom.population import Patient
+from memx.data.phantom.solid import ViewName
 from memx.data.phantom.tissue import Scatterers
 
 _BY_QUALITY = {  # haze, noise and blood in dB relative to muscle; number of shadows; drop-out; width of the PSF
@@ -73,8 +75,10 @@ class Scanner:
     sidelobe: float
     loss: Float[np.ndarray, "r a"]
     haze: Float[np.ndarray, "r a"]
+    fog: float
     noise: Float[np.ndarray, " r"]
     blood: float
+    smooth: float
     range_db: float
     top_db: float
     gamma: float
@@ -95,11 +99,12 @@ def scanner(patient: Patient, view: ViewName, rows: int) -> Scanner:
     rng = patient.rng(40, int(view[0]))
     of = _BY_QUALITY[patient.quality]
     depth, half_angle = patient.views[view].depth, np.deg2rad(patient.views[view].half_angle)
-    samples, lines = int(np.clip(rows, 96, 512)), int(np.clip(0.62 * rows, 80, 220))
+    samples, lines = int(np.clip(rows, 96, 512)), int(np.clip(0.75 * rows, 96, 240))
     r = np.linspace(0, depth, samples)[:, None]
     a = np.linspace(-1, 1, lines)[None, :]
 
-    loss = -rng.uniform(0.02, 0.06) * r - rng.uniform(2, 9) * np.abs(a) ** 3
+    loss = -rng.uniform(0.02, 0.07) * r - rng.uniform(3, 16) * np.abs(a) ** rng.uniform(2.0, 4.0)
+    loss = loss - 30 / (1 + np.exp((r - rng.uniform(1.5, 4.0)) / 0.5))  # the first millimetres lie in the probe
     loss = loss + 2.5 * gaussian_filter1d(rng.normal(size=samples), samples / 14)[:, None] * np.sqrt(samples / 4)
     for _ in range(rng.poisson(of["shadows"])):
         at = np.sign(rng.normal()) * rng.beta(2.5, 1.2)
@@ -107,28 +112,30 @@ def scanner(patient: Patient, view: ViewName, rows: int) -> Scanner:
         begin = rng.uniform(0.0, 0.35) * depth
         loss = loss - deep * np.exp(-0.5 * ((a - at) / wide) ** 2) / (1 + np.exp(-(r - begin) / 5.0))
 
-    reach = rng.uniform(12, 24)
+    reach = rng.uniform(12, 30)
     bands = gaussian_filter1d(rng.normal(size=samples), 2.0 / (depth / samples))[:, None]
     bands = bands / bands.std()
     haze = of["haze"] + rng.uniform(-4, 4) - 20 * np.log10(np.e) * np.maximum(r - 12, 0) / reach / 2 + 1.5 * bands
-    haze = np.maximum(haze, of["haze"] - rng.uniform(17, 24)) + 14 * np.exp(-r / 4.0)
+    haze = np.maximum(haze, of["haze"] - rng.uniform(19, 27)) + 10 * np.exp(-r / 4.0)
     patches = gaussian_filter(rng.normal(size=(samples, lines)), (samples / 12, lines / 8), mode="nearest")
-    haze = haze + 4 * patches / patches.std()
+    haze = haze + 3 * np.clip(patches / patches.std(), -1.5, 1.5)
     return Scanner(
         depth=depth,
         half_angle=float(half_angle),
         samples=samples,
         lines=lines,
         axial=rng.uniform(0.5, 0.75) * of["blur"] ** 0.5,
-        lateral=np.deg2rad(rng.uniform(0.75, 1.05)) * of["blur"],
+        lateral=np.deg2rad(rng.uniform(0.5, 0.8)) * of["blur"],
         sidelobe=10 ** (rng.uniform(-24, -17) / 20),
         loss=10 ** (loss / 20),
         haze=10 ** (haze / 20),
+        fog=rng.uniform(0.2, 0.6),
         noise=10 ** ((of["noise"] + rng.uniform(-3, 3) + 8 * r[:, 0] / depth) / 20),
         blood=10 ** ((of["blood"] + rng.uniform(-4, 3)) / 20),
-        range_db=rng.uniform(44, 58),
-        top_db=rng.uniform(13, 18),
-        gamma=rng.uniform(1.15, 1.6),
+        smooth=rng.uniform(0.6, 1.1) * max(1.0, samples / 256),
+        range_db=rng.uniform(46, 60),
+        top_db=rng.uniform(13, 20),
+        gamma=rng.uniform(1.2, 2.1),
     )
 
 
@@ -147,20 +154,22 @@ def film(
     cell = _cell_area(scan)
     still, flow = _white(rng, shape), _white(rng, shape)
     pixels = _scan_conversion(scan, grid)
-    loss, haze = scan.loss.astype(np.float32), scan.haze.astype(np.float32)
+    loss = scan.loss.astype(np.float32)
+    veil = (np.sqrt(1 - scan.fog) * scan.haze).astype(np.float32)
+    fog = scan.fog * (scan.haze * scan.loss).astype(np.float32) ** 2
     noise = scan.noise.astype(np.float32)[:, None]
     out = np.zeros((len(frames), grid.rows * grid.cols), np.uint8)
     for i, frame in enumerate(frames):
         still = 0.97 * still + np.sqrt(1 - 0.97**2) * _white(rng, shape)
         flow = 0.55 * flow + np.sqrt(1 - 0.55**2) * _white(rng, shape)
-        field = _splat(scan, scatterers, frame) / np.sqrt(cell) + haze * still + scan.blood * flow
+        field = _splat(scan, scatterers, frame) / np.sqrt(cell) + veil * still + scan.blood * flow
         field = gaussian_filter1d(field, axial, axis=0, mode="constant", truncate=3.0)
         sharp = gaussian_filter1d(field, narrow, axis=1, mode="constant", truncate=3.0)
         blurred = gaussian_filter1d(field, wide, axis=1, mode="constant", truncate=3.0) * np.float32(1.6)
         lobes = gaussian_filter1d(field, 6 * narrow, axis=1, mode="constant", truncate=2.5) * np.float32(2.5)
         field = (sharp + near * (blurred - sharp) + scan.sidelobe * lobes) * unit * loss
         field = field + noise * _white(rng, shape)
-        power = gaussian_filter(field.real**2 + field.imag**2, (0.5, 0.6))
+        power = gaussian_filter(field.real**2 + field.imag**2, (0.8 * scan.smooth, scan.smooth)) + fog
         grey = (10 * np.log10(power + 1e-9) - scan.top_db + scan.range_db) / scan.range_db
         grey = np.clip(grey, 0, 1) ** scan.gamma
         out[i, pixels.inside] = np.clip(255 * pixels.sample(grey) + 0.5, 0, 255).astype(np.uint8)

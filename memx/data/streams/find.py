@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from memx.data.streams.base import Stream, clip_name
@@ -13,7 +13,7 @@ from memx.data.streams.nifti import NiftiStream
 from memx.data.streams.video import VideoStream
 from memx.errors import DataError
 
-_BY_SUFFIX: dict[str, type[Stream]] = {
+_BY_SUFFIX: dict[str, Callable[..., Stream]] = {
     **dict.fromkeys((".nii", ".nii.gz"), NiftiStream),
     **dict.fromkeys((".mhd", ".mha"), MhdStream),
     **dict.fromkeys((".avi", ".mp4", ".m4v", ".mov", ".mkv"), VideoStream),
@@ -86,13 +86,13 @@ def _is_clip(file: Path) -> bool:
     return _kind(file) is not None
 
 
-def _kind(file: Path) -> type[Stream] | None:
+def _kind(file: Path) -> Callable[..., Stream] | None:
     name = file.name.lower()
     by_name = _BY_SUFFIX.get(".nii.gz" if name.endswith(".nii.gz") else file.suffix.lower())
     return by_name or _kind_by_content(file)
 
 
-def _kind_by_content(file: Path) -> type[Stream] | None:
+def _kind_by_content(file: Path) -> Callable[..., Stream] | None:
     with file.open("rb") as opened:
         head = opened.read(132)
     if head[128:132] == b"DICM":

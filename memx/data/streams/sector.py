@@ -25,8 +25,8 @@ def sector_box(frames: Iterable[Float[Tensor, "c y x"]]) -> Box:
     """The box around the moving ultrasound sector: (top, bottom, left, right) pixels, bottom and right exclusive.
 
     Tissue changes from frame to frame where text and menus stand still. The standard deviation over the first 30 frames
-    is smoothed and thresholded, gaps are closed, and the largest connected component is taken as the sector. A sector is
-    as wide to the left of its apex as to the right, so the darker side is widened to match the other. The box has a
+    is smoothed and thresholded, gaps are closed, and the largest connected component is taken as the sector. A sector
+    is as wide to the left of its apex as to the right, so the darker side is widened to match the other. The box has a
     margin of 2%; a side within 5% of the frame's edge becomes the edge, and a box of 75% of the frame or more becomes
     the frame: frames that the sector fills are not cropped. A clip that does not move, or has one frame, is judged by
     brightness. A blank clip gives the whole frame.
@@ -51,7 +51,8 @@ def _largest_component(active: np.ndarray) -> np.ndarray:
     """The largest connected region, after gaps of up to 3% of the shorter side are closed."""
     reach = max(1, round(0.015 * min(active.shape)))
     closed = ndimage.binary_closing(np.pad(active, reach), iterations=reach)[reach:-reach, reach:-reach]
-    labels, _ = ndimage.label(closed)
+    labels = np.empty(closed.shape, np.int32)
+    ndimage.label(closed, output=labels)
     counts = np.bincount(labels.ravel())
     counts[0] = 0
     return (labels == counts.argmax()) & closed

@@ -9,13 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream as AvStream
 
 from memx.data.streams.base import Facts, Stream, check_complete
+from memx.data.streams.containers import check_whole
 from memx.data.streams.intensity import Intensity
 from memx.errors import DataError
-
-_RIFF_SIZE_UNKNOWN = (0, 0xFFFFFFFF)
 
 
 class VideoStream(Stream):
@@ -27,7 +27,7 @@ class VideoStream(Stream):
     kind = "video"
 
     def __init__(self, path: Path, *, colour: bool = False):
-        _check_riff(path)
+        check_whole(path)
         with _open(path) as container:
             track = _track(path, container)
             context = track.codec_context
@@ -63,7 +63,7 @@ class VideoStream(Stream):
                             )
                         yield frame_pixels(frame, self._pixels)
                         count += 1
-            except av.FFmpegError as error:
+            except FFmpegError as error:
                 raise DataError(
                     f"{self.path}: frame {count} cannot be decoded, the file is truncated or damaged ({error.strerror})"
                 ) from None
@@ -78,7 +78,7 @@ def frame_pixels(frame: av.VideoFrame, pixels: str) -> np.ndarray:
 def _open(path: Path) -> InputContainer:
     try:
         return av.open(str(path), "r", metadata_errors="ignore")
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise DataError(f"{path}: not a readable video ({error.strerror}); a cut-off MP4 has lost its index") from None
 
 
@@ -91,18 +91,3 @@ def _track(path: Path, container: InputContainer) -> AvStream:
             f"{path}: the video track cannot be decoded here; re-encode it: ffmpeg -i IN -c:v libx264 OUT.mp4"
         )
     return track
-
-
-def _check_riff(path: Path) -> None:
-    """Refuse an AVI file that is shorter than its own RIFF header says."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"AVI ":
-        return
-    promised = int.from_bytes(head[4:8], "little")
-    there = path.stat().st_size
-    if promised not in _RIFF_SIZE_UNKNOWN and there < promised + 8:
-        raise DataError(
-            f"{path}: truncated AVI: the header promises {promised + 8} bytes, the file has {there}; copy it again from "
-            "its source"
-        )

@@ -22,11 +22,11 @@ from memx.data.writers.video import VideoMaskWriter
 __all__ = ["AtomicFile", "AtomicFolder", "MaskWriter", "open_mask_writer"]
 
 
-def open_mask_writer(stream: Stream, out: str | Path, *, structures: Mapping[int, str]) -> MaskWriter:
+def open_mask_writer(stream: Stream, out: str | Path, *, structures: Mapping[str, int]) -> MaskWriter:
     """A writer of label masks, one a frame of `stream`, in the stream's own kind.
 
     out          path without suffix; the kind's suffix is appended (a folder of images becomes the folder itself)
-    structures   what the label values mean, e.g. `{1: "left ventricle", 2: "myocardium", 3: "left atrium"}`; 0 is background
+    structures   names and label values, e.g. `{"left ventricle": 1, "myocardium": 2}`; 0 is background
 
     | kind   | file                                                                                          |
     |--------|-----------------------------------------------------------------------------------------------|

@@ -1,8 +1,7 @@
-"""Files and folders that appear under their final name whole, or not at all."""
+"""Files and folders that stay open while a clip is read, and appear under their final name whole or not at all."""
 
 from __future__ import annotations
 
-import errno
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -11,8 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from memx.errors import UserError
+from memx.files import atomic, cannot_write
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+class _AbortedError(Exception):
+    """Tells `atomic` not to put the file in place."""
 
 
 @contextmanager
@@ -21,11 +23,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise UserError(
-                f"disk full while writing {path}: free some space or choose another place, then run again"
-            ) from None
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise cannot_write(path, error) from error
 
 
 class AtomicFile:
@@ -36,21 +34,20 @@ class AtomicFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self.partial = _partial(path)
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.file: BinaryIO = self.partial.open("w+b")
+        self._place = atomic(path)
+        self.file: BinaryIO = self._place.__enter__().open("w+b")
 
     def commit(self) -> None:
         """Close the file and give it its final name, over an older file of that name."""
         self.file.close()
-        self.partial.replace(self.path)
+        self._place.__exit__(None, None, None)
 
     def abort(self) -> None:
         """Remove what was written; a file of the final name stays as it was."""
         with suppress(OSError):  # closing flushes, which fails again on a full disk
             self.file.close()
-        self.partial.unlink(missing_ok=True)
+        with suppress(_AbortedError):
+            self._place.__exit__(_AbortedError, _AbortedError(), None)
 
 
 class AtomicFolder:
@@ -64,11 +61,10 @@ class AtomicFolder:
         self.path = path
         self.partial = _partial(path)
         if path.exists():
-            strange = sorted({item.name for item in path.iterdir()} - set(names)) if path.is_dir() else [path.name]
+            allowed = set(names)
+            strange = sorted({item.name for item in path.iterdir()} - allowed) if path.is_dir() else [path.name]
             if strange:
-                raise UserError(
-                    f"{path}: already there and not from an earlier run (it has {strange[0]}); choose another place"
-                )
+                raise UserError(f"{path}: already there and holds something else ({strange[0]}); choose another place")
         with writing(path):
             self.partial.mkdir(parents=True)
 
@@ -84,4 +80,4 @@ class AtomicFolder:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    return path.with_name(f".part-{uuid.uuid4().hex[:8]}-{path.name}")

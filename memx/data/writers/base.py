@@ -28,14 +28,14 @@ class MaskWriter(ABC, Generic[S]):
     disk, a wrong mask) aborts at once, so nothing half-written stays.
     """
 
-    def __init__(self, stream: S, path: Path, *, structures: Mapping[int, str]):
+    def __init__(self, stream: S, path: Path, *, structures: Mapping[str, int]):
         if path.resolve() == stream.path.resolve():
             raise UserError(f"{path}: the masks would overwrite the clip itself; choose another place")
         self.stream = stream
         self.path = path
         self.structures = dict(structures)
         self.count = 0
-        self._known = np.isin(np.arange(256), [0, *self.structures])
+        self._known = np.isin(np.arange(256), [0, *self.structures.values()])
         self._output = self._open_output()
         self._open = True
         with self._whole_or_nothing():
@@ -71,7 +71,7 @@ class MaskWriter(ABC, Generic[S]):
             if mask.dtype != np.uint8 or mask.shape != self.stream.size:
                 raise ValueError(f"mask: wants uint8 {self.stream.size}, got {mask.dtype} {mask.shape}")
             if not self._known[mask].all():
-                strange = sorted(set(np.unique(mask).tolist()) - {0, *self.structures})
+                strange = sorted(set(np.unique(mask).tolist()) - {0, *self.structures.values()})
                 raise ValueError(f"mask: label {strange[0]} is not among the structures {self.structures}")
             if self.stream.length is not None and self.count == self.stream.length:
                 raise ValueError(f"{self.stream.path}: has {self.stream.length} frames, one mask too many was written")
@@ -121,7 +121,7 @@ class MaskWriter(ABC, Generic[S]):
 
     def describe(self) -> str:
         """The label values in words: `0 background, 1 left ventricle`."""
-        return ", ".join(f"{label} {name}" for label, name in {0: "background", **self.structures}.items())
+        return ", ".join(f"{label} {name}" for name, label in {"background": 0, **self.structures}.items())
 
 
 class FileMaskWriter(MaskWriter[S]):

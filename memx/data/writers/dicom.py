@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,22 +18,18 @@ from memx._version import __version__
 from memx.data.streams.dicom import DicomStream
 from memx.data.writers.base import FileMaskWriter, suffixed
 
-_FROM_THE_CLIP = [
-    "SpecificCharacterSet",
+_ALWAYS_THERE = (
     "PatientName",
     "PatientID",
-    "IssuerOfPatientID",
     "PatientBirthDate",
     "PatientSex",
-    "StudyInstanceUID",
     "StudyDate",
     "StudyTime",
     "StudyID",
-    "StudyDescription",
     "AccessionNumber",
     "ReferringPhysicianName",
-]
-_TYPE_2 = "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber ReferringPhysicianName"
+)  # type 2 of the standard: empty where the clip has none
+_WHERE_KNOWN = ("SpecificCharacterSet", "IssuerOfPatientID", "StudyDescription")
 _IMPLEMENTATION = generate_uid(entropy_srcs=["memx-video"])
 
 
@@ -43,7 +40,7 @@ class DicomMaskWriter(FileMaskWriter[DicomStream]):
     visible in a viewer. Source: DICOM PS3.3 A.8.3.
     """
 
-    def __init__(self, stream: DicomStream, out: Path, *, structures: Mapping[int, str]):
+    def __init__(self, stream: DicomStream, out: Path, *, structures: Mapping[str, int]):
         super().__init__(stream, suffixed(out, ".dcm"), structures=structures)
 
     @property
@@ -51,7 +48,9 @@ class DicomMaskWriter(FileMaskWriter[DicomStream]):
         return (self.stream.length or 1) * self.stream.size[0] * self.stream.size[1]
 
     def _begin(self) -> None:
-        self._header().save_as(self._output.file, enforce_file_format=True)  # pyright: ignore[reportArgumentType]
+        header = io.BytesIO()
+        self._header().save_as(header, enforce_file_format=True)
+        self._put(header.getvalue())
         padded = self._pixel_bytes + self._pixel_bytes % 2
         self._put(struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, padded))
 
@@ -64,14 +63,12 @@ class DicomMaskWriter(FileMaskWriter[DicomStream]):
     def _header(self) -> Dataset:
         source, now = self.stream.header, datetime.now()
         header = Dataset()
-        for word in _FROM_THE_CLIP:
+        for word in _ALWAYS_THERE:
+            setattr(header, word, source.get(word))
+        for word in _WHERE_KNOWN:
             if word in source:
                 setattr(header, word, source.get(word))
-        for word in _TYPE_2.split():
-            if word not in header:
-                setattr(header, word, None)
-        if not header.get("StudyInstanceUID"):
-            header.StudyInstanceUID = generate_uid()
+        header.StudyInstanceUID = source.get("StudyInstanceUID") or generate_uid()
         header.SOPClassUID = MultiFrameGrayscaleByteSecondaryCaptureImageStorage
         header.SOPInstanceUID = generate_uid()
         header.SeriesInstanceUID = generate_uid()
@@ -113,7 +110,7 @@ class DicomMaskWriter(FileMaskWriter[DicomStream]):
         header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 8, 8, 7, 0
         header.RescaleIntercept, header.RescaleSlope, header.RescaleType = 0, 1, "US"
         header.PresentationLUTShape = "IDENTITY"
-        top = max(self.structures, default=1)
+        top = max(self.structures.values(), default=1)
         header.WindowCenter, header.WindowWidth = (top + 1) / 2, top + 1
         if (self.stream.length or 1) > 1:
             header.FrameTime = f"{1000.0 / (self.stream.fps or 25.0):.6g}"

@@ -21,7 +21,7 @@ class ImagesMaskWriter(MaskWriter[ImagesStream]):
 
     _output: AtomicFolder
 
-    def __init__(self, stream: ImagesStream, out: Path, *, structures: Mapping[int, str]):
+    def __init__(self, stream: ImagesStream, out: Path, *, structures: Mapping[str, int]):
         self._names = [f"{file.stem}.png" for file in stream.files]
         twice, times = Counter(self._names).most_common(1)[0]
         if times > 1:

@@ -19,7 +19,7 @@ class MhdMaskWriter(FileMaskWriter[MhdStream]):
     `.mha` is one file. For `.mhd` the pixels are in `.raw` beside it, which gets its name before the header does.
     """
 
-    def __init__(self, stream: MhdStream, out: Path, *, structures: Mapping[int, str]):
+    def __init__(self, stream: MhdStream, out: Path, *, structures: Mapping[str, int]):
         self._split = stream.path.suffix.lower() == ".mhd"
         self._raw_path = suffixed(out, ".raw")
         self._raw: AtomicFile | None = None

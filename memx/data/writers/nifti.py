@@ -17,7 +17,7 @@ from memx.data.writers.base import FileMaskWriter, suffixed
 class NiftiMaskWriter(FileMaskWriter[NiftiStream]):
     """Writes uint8 NIfTI with the clip's shape, affine, pixel size and units; x varies fastest, then y, then t."""
 
-    def __init__(self, stream: NiftiStream, out: Path, *, structures: Mapping[int, str]):
+    def __init__(self, stream: NiftiStream, out: Path, *, structures: Mapping[str, int]):
         self._gzipped = stream.path.name.lower().endswith(".gz")
         super().__init__(stream, suffixed(out, ".nii.gz" if self._gzipped else ".nii"), structures=structures)
 
@@ -30,7 +30,7 @@ class NiftiMaskWriter(FileMaskWriter[NiftiStream]):
         header.extensions.clear()
         header.set_data_dtype(np.uint8)
         header.set_slope_inter(1, 0)
-        header["cal_min"], header["cal_max"] = 0, max(self.structures, default=1)
+        header["cal_min"], header["cal_max"] = 0, max(self.structures.values(), default=1)
         header["descrip"] = self.describe().encode("ascii", "replace")[:79]
         header.set_data_offset(0)
         header.write_to(self._sink)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
+from av.error import FFmpegError
 from jaxtyping import UInt8
 
 from memx.data.streams.video import VideoStream
@@ -24,21 +26,21 @@ class VideoMaskWriter(FileMaskWriter[VideoStream]):
     The frame rate is the clip's own (25 where it has none).
     """
 
-    def __init__(self, stream: VideoStream, out: Path, *, structures: Mapping[int, str]):
+    def __init__(self, stream: VideoStream, out: Path, *, structures: Mapping[str, int]):
         suffix = stream.path.suffix.lower() if stream.path.suffix.lower() in _FORMATS else ".avi"
-        self._container: av.container.OutputContainer | None = None
+        self._container: OutputContainer | None = None
         self._format = _FORMATS[suffix]
         super().__init__(stream, suffixed(out, suffix), structures=structures)
 
     def _begin(self) -> None:
-        self._container = av.open(self._output.file, "w", format=self._format)
-        self._container.metadata["comment"] = self.describe()
+        container = self._container = av.open(self._output.file, "w", format=self._format)
+        container.metadata["comment"] = self.describe()
         rate = (self.stream.rate or _UNKNOWN_RATE).limit_denominator(65535)
         if self._format in ("avi", "matroska"):
-            self._track = self._container.add_stream("ffv1", rate=rate)
+            self._track = container.add_stream("ffv1", rate=rate)
             self._track.pix_fmt = "gray"
         else:
-            self._track = self._container.add_stream("libx264rgb", rate=rate, options={"qp": "0"})
+            self._track = container.add_stream("libx264rgb", rate=rate, options={"qp": "0"})
             self._track.pix_fmt = "rgb24"
         self._track.height, self._track.width = self.stream.size
 
@@ -55,7 +57,7 @@ class VideoMaskWriter(FileMaskWriter[VideoStream]):
 
     def _release(self) -> None:
         if self._container is not None:
-            with suppress(OSError, av.FFmpegError):  # closing writes the trailer, which fails again on a full disk
+            with suppress(OSError, FFmpegError):  # closing writes the trailer, which fails again on a full disk
                 self._container.close()
             self._container = None
 

@@ -1,0 +1,136 @@
+"""What a run, an evaluation and a prediction leave for the reader: JSON, CSV, figures and one HTML report each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from memx.engine.evaluate import Evaluation, Example
+from memx.engine.history import History
+from memx.engine.manifest import environment
+from memx.engine.predict import Prediction
+from memx.engine.run import RunFolder
+from memx.files import atomic
+from memx.recipe import Recipe
+from memx.report.figures import worst_cases
+from memx.report.html import Figure, Report, Section, Table, Tile, Tiles, Video, write_report
+from memx.report.overlay import paint
+from memx.report.sections import (
+    curve_section,
+    environment_section,
+    learning_section,
+    recipe_section,
+    score_sections,
+)
+
+
+def write_training_report(run: RunFolder, history: History) -> Path:
+    """`report.html` of a run: learning curves, recipe, data and environment."""
+    manifest = run.read_json("manifest.json")
+    iterations, loss = history.series("loss")
+    validated, dice = history.series("validation_dice")
+    _, seconds = history.series("seconds")
+    tiles = [Tile("Steps", str(iterations[-1])), Tile("Loss, last step", f"{loss[-1]:.3f}")]
+    if dice:
+        best = int(np.argmax(dice))
+        tiles.append(Tile("Validation Dice, best", f"{dice[best]:.3f}", f"at step {validated[best]}"))
+    tiles.append(Tile("Time", f"{sum(seconds) / 60:.1f} min", f"median {np.median(seconds):.2f} s a step"))
+    sections: list[Section] = [
+        Tiles("Training at a glance", tiles),
+        learning_section(iterations, loss, validated, dice),
+        recipe_section(run.recipe.to_yaml()),
+        Table("Data", ["", "Value"], [[k, str(v)] for k, v in manifest["data"].items()]),
+        environment_section(manifest["environment"]),
+    ]
+    run.write_json(
+        "metrics.json",
+        {
+            "steps": iterations[-1],
+            "loss": loss[-1],
+            "validation_dice": dict(zip(validated, dice, strict=True)),
+            "seconds": sum(seconds),
+        },
+    )
+    report = Report(f"{run.recipe.name}: training", sections, _subtitle(run.recipe))
+    return write_report(run.path / "report.html", report)
+
+
+def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluation) -> Path:
+    """`eval/<split>/` with scores.csv, scores.json, worst.png and report.html."""
+    folder = run.path / "eval" / split
+    scores = found.scores
+    scores.to_csv(folder / "scores.csv")
+    scores.to_json(folder / "scores.json")
+    sections = score_sections(scores)
+    if found.worst:
+        sheet = worst_sheet(found.worst)
+        with atomic(folder / "worst.png") as part:
+            part.write_bytes(sheet)
+        note = "Blue is the prediction, orange the truth."
+        alt = f"The {len(found.worst)} frames of the lowest Dice with both contours"
+        sections.insert(2, Figure("The worst frames, worst first", sheet, alt, note))
+    sections += [recipe_section(recipe.to_yaml()), environment_section(environment())]
+    report = Report(f"{recipe.name}: {split} patients", sections, _subtitle(recipe))
+    return write_report(folder / "report.html", report)
+
+
+def worst_sheet(examples: Sequence[Example]) -> bytes:
+    """A PNG sheet of frames with the predicted and the true contour."""
+    images, captions = [], []
+    for example in examples:
+        shown = paint_pair(example.frame, example.prediction, example.truth)
+        images.append(shown)
+        captions.append(f"{example.title}\nDice {example.dice:.3f}")
+    return worst_cases(images, captions, columns=3)
+
+
+def paint_pair(frame: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """A grey frame (y, x) with two contours: the truth in the second colour, the prediction over it in the first."""
+    grey = frame[None]
+    plain = paint(grey, np.zeros_like(truth), structures={}, alpha=0.0, min_side=320)
+    below = paint(grey, truth * np.uint8(2), structures={"truth": 2}, alpha=0.0, min_side=320)
+    above = paint(grey, prediction, structures={"prediction": 1}, alpha=0.0, min_side=320)
+    return np.where((above != plain).any(axis=-1, keepdims=True), above, below)
+
+
+def write_prediction_report(predictions: Sequence[Prediction], recipe: Recipe, path: Path, run: Path) -> Path:
+    """One page for all clips: overlay video, area curve with ED and ES, and EF with its method."""
+    sections: list[Section] = []
+    for item in predictions:
+        sections += _prediction_sections(item)
+    sections += [recipe_section(recipe.to_yaml()), environment_section(environment())]
+    title = predictions[0].name if len(predictions) == 1 else f"{len(predictions)} clips"
+    return write_report(path, Report(f"{title}: segmented by {recipe.name}", sections, f"Weights of {run.name}"))
+
+
+def _prediction_sections(item: Prediction) -> list[Section]:
+    structure = next(iter(item.areas))
+    tiles = [Tile("Frames", str(item.frames), f"{item.fps:g} a second" if item.fps else "frame rate unknown")]
+    for label, phase in (("ED", item.ed), ("ES", item.es)):
+        tiles.append(
+            Tile(label, "–" if phase is None else f"frame {phase + 1}", "largest" if label == "ED" else "smallest")
+        )
+    if item.ef:
+        volumes = f"EDV {item.ef.edv:.4g}, ESV {item.ef.esv:.4g} {item.ef.unit}"
+        tiles.append(Tile("EF", f"{item.ef.value:.0f}%", f"{item.ef.method}; {volumes}"))
+    else:
+        tiles.append(Tile("EF", "–", item.ef_note))
+    notes = [f"Spacing: {item.spacing_note or item.spacing}.", item.ef.note if item.ef else "", *item.notes]
+    return [
+        Tiles(item.name, tiles, " ".join(note for note in notes if note)),
+        Video("Overlay", item.overlay.read_bytes(), "Masks of the model; nobody has checked them."),
+        curve_section(
+            item.areas[structure],
+            unit=item.area_unit,
+            quantity=f"{structure} area",
+            fps=item.fps,
+            ed=item.ed,
+            es=item.es,
+        ),
+    ]
+
+
+def _subtitle(recipe: Recipe) -> str:
+    return " · ".join(filter(None, [recipe.description, f"recipe {recipe.hash}", f"seed {recipe.seed}"]))

@@ -1,0 +1,28 @@
+"""The loss contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from memx.models.output import Output
+from memx.registry import Slot
+
+
+class Loss(nn.Module):
+    """Compare a clip's output with the masks of its supervised frames.
+
+    Constructor: `(*, options…)`.
+    """
+
+    def forward(
+        self, output: Output, masks: Float[Tensor, "b t o y x"], supervised: Bool[Tensor, "b t"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """`total`, which is trained on, and its parts. Frames that are not supervised do not count."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+LossSlot = Annotated[Callable[..., Loss], Slot("loss")]

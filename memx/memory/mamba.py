@@ -1,0 +1,126 @@
+"""Mamba memory: a selective state space whose tokens are the frame's, read after the whole frame."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memx.memory._cost import bytes_moved
+from memx.memory.base import Cost, Memory, Shape, Tokens, state_dtype
+from memx.memory.state import State
+from memx.ops.precision import no_autocast
+from memx.ops.selective import selective_summary
+from memx.registry import memories
+
+
+@memories.register("mamba")
+class MambaMemory(Memory):
+    """Selective state space: every value channel keeps `state_dim` leaky sums whose leak depends on the token.
+
+        S ← exp(Δ_n A) ⊙ S + B_n (Δ_n x_n)ᵀ  for the frame's tokens in raster order, x the value token
+        read: y(n) = Sᵀ C_n + D ⊙ x_n
+
+    State S (b o N v), N = state_dim. Δ = softplus(W₂ W₁ x + bias) of each object and channel, B from the key, C from
+    the query, A = −exp(A_log) (N v; Mamba stores its transpose). Every token reads the state after its whole frame.
+    The frame is summed up with exponents A Σ Δ ≤ 0 over the tokens that come after each; the form `chunk` does so
+    for all frames at once. Gu and Dao, arXiv 2312.00752.
+    """
+
+    def __init__(
+        self,
+        key_dim: int,
+        value_dim: int,
+        *,
+        state_dim: Annotated[int, Field(ge=1, description="leaky sums a value channel")] = 16,
+        step_rank: Annotated[
+            int | None, Field(ge=1, description="rank of the map from value token to Δ; null: value channels / 16")
+        ] = None,
+        step_min: Annotated[float, Field(gt=0, description="smallest Δ at initialisation")] = 1e-3,
+        step_max: Annotated[float, Field(gt=0, description="largest Δ at initialisation")] = 1e-1,
+    ):
+        super().__init__()
+        if step_min > step_max:
+            raise ValueError(f"step_min {step_min} must not be above step_max {step_max}")
+        self.key_dim, self.value_dim, self.state_dim = key_dim, value_dim, state_dim
+        self.step_rank = step_rank or math.ceil(value_dim / 16)
+        self.B_proj = nn.Linear(key_dim, state_dim, bias=False)
+        self.C_proj = nn.Linear(key_dim, state_dim, bias=False)
+        self.step_down = nn.Linear(value_dim, self.step_rank, bias=False)
+        self.step_up = nn.Linear(self.step_rank, value_dim)
+        orders = torch.arange(1, state_dim + 1, dtype=torch.float32)
+        self.A_log = nn.Parameter(orders.log()[:, None].repeat(1, value_dim))
+        self.D = nn.Parameter(torch.ones(value_dim))
+        with torch.no_grad():
+            step = torch.empty(value_dim).uniform_(math.log(step_min), math.log(step_max)).exp()
+            self.step_up.bias.copy_(step + torch.log(-torch.expm1(-step)))
+            bound = self.step_rank**-0.5
+            self.step_up.weight.uniform_(-bound, bound)
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        return ("chunk", "recurrent")
+
+    def init_state(
+        self,
+        batch: int,
+        objects: int = 1,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        shape = (batch, objects, self.state_dim, self.value_dim)
+        return State(S=torch.zeros(shape, device=device, dtype=state_dtype(dtype)))
+
+    def write(self, state: State, frame: Tokens) -> State:
+        state = self.restart(state, frame)
+        with no_autocast(state.S.device):
+            decay, written = self._summary(frame.map(lambda x: x.to(state.S.dtype)))
+            return state.replace(S=decay * state.S + written)
+
+    def read(self, state: State, frame: Tokens) -> Float[Tensor, "b o n v"]:
+        with no_autocast(state.S.device):
+            return self._recall(state.S, frame.map(lambda x: x.to(state.S.dtype))).to(frame.value.dtype)
+
+    def _scan(self, clip: Tokens, state: State, form: str) -> tuple[Tensor, State]:
+        b, t = clip.value.shape[:2]
+        with no_autocast(state.S.device):
+            frames = clip.fold().map(lambda x: x.to(state.S.dtype))
+            decays, writes = (x.unflatten(0, (b, t)).unbind(1) for x in self._summary(frames))
+            S, states = state.S, []
+            for i, (decay, written) in enumerate(zip(decays, writes, strict=True)):
+                if clip.reset is not None:
+                    S = torch.where(clip.reset[:, i, None, None, None], S.new_zeros(()), S)
+                S = decay * S + written
+                states.append(S)
+            out = self._recall(torch.stack(states, dim=1).flatten(0, 1), frames)
+            return out.unflatten(0, (b, t)).to(clip.value.dtype), state.replace(S=S)
+
+    def _summary(self, frame: Tokens) -> tuple[Float[Tensor, "b o k v"], Float[Tensor, "b o k v"]]:
+        """The frame as S ← decay ⊙ S + written."""
+        x = frame.value
+        low = F.linear(x, self.step_down.weight.to(x.dtype))
+        dt = F.softplus(F.linear(low, self.step_up.weight.to(x.dtype), self.step_up.bias.to(x.dtype)))
+        B = F.linear(frame.key, self.B_proj.weight.to(x.dtype))
+        return selective_summary(x, dt, -self.A_log.to(x.dtype).exp(), B.unsqueeze(1).expand(-1, x.shape[1], -1, -1))
+
+    def _recall(self, S: Float[Tensor, "b o k v"], frame: Tokens) -> Float[Tensor, "b o n v"]:
+        C = F.linear(frame.query, self.C_proj.weight.to(S.dtype))
+        return C.unsqueeze(1) @ S + self.D.to(S.dtype) * frame.value
+
+    def cost(self, shape: Shape) -> Cost:
+        n, o, v, N = shape.tokens, shape.objects, self.value_dim, self.state_dim
+        frames = shape.batch * shape.frames
+        projections = 2 * n * self.key_dim * N + 2 * o * n * v * self.step_rank
+        state = 4 * o * N * v
+        return Cost(
+            macs=frames * (projections + o * n * N * v),
+            pointwise=frames * o * (5 * n * N * v + 5 * n * v + 3 * N * v),
+            bytes_moved=bytes_moved(shape, self.key_dim, v, 0, state),
+            state_bytes=shape.batch * state,
+        )

@@ -1,0 +1,166 @@
+"""Sections that a report is composed of, made from what a run, an evaluation or a prediction knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from memx.metrics.scores import Row, Scores, Summary
+from memx.report.figures import area_curve, dice_distribution, ef_bland_altman, ef_scatter, learning_curves
+from memx.report.html import Code, Data, Figure, Gallery, Section, Table, Text, Tile, Tiles
+
+
+def score_sections(scores: Scores, *, worst: int = 10) -> list[Section]:
+    """An evaluation: headline figures, summary table, agreement of EF, all Dice, the worst cases, the protocol."""
+    found: list[Section] = [score_tiles(scores), score_table(scores), *ef_galleries(scores)]
+    if any(row.dice is not None for row in scores.rows):
+        found += [dice_figure(scores), worst_table(scores, worst)]
+    return [*found, Text("Protocol", scores.description), Data("scores", scores.as_dict())]
+
+
+def score_tiles(scores: Scores) -> Tiles:
+    """The headline figures of the structure whose ejection fraction is taken, or of the first one."""
+    structure = scores.ef_structure if scores.ef_structure in scores.structures else scores.structures[0]
+    items = [item for item in scores.overall if item.structure == structure]
+    level = f"{scores.level:.0%}"
+    tiles = [_tile(item, "Dice", 3, level) for item in items if item.metric == "dice"]
+    tiles += [_tile(item, "HD95", 2, level) for item in items if item.metric == "hd95"]
+    for method, item in scores.ef_agreement().items():
+        tiles.append(Tile("EF error", f"{item.mae:.1f} points", f"{method}, mean absolute, n = {item.n}"))
+    masks = sum(row.structure == structure for row in scores.rows)
+    tiles.append(Tile("Patients", str(len(scores.patients)), f"{masks} {structure} masks"))
+    return Tiles(f"{structure} at a glance", tiles)
+
+
+def score_table(scores: Scores) -> Table:
+    """Dice, IoU, HD95, ASD and EF error, a structure a row, with what was counted and left out."""
+    rows = []
+    for structure in scores.structures:
+        dice = next(item for item in scores.overall if item.structure == structure and item.metric == "dice")
+        cells = scores.cells(structure)
+        rows.append([structure, *cells, str(dice.n), str(dice.n_one_empty), str(dice.n_both_empty)])
+    columns = ["Structure", "Dice", "IoU", "HD95", "ASD", "EF error", "n", "one empty", "both empty"]
+    note = (
+        f"Means over masks with {scores.level:.0%} bootstrap intervals over patients. n counts masks with one side "
+        "empty, scored as Dice 0 and the diagonal of the field of view; with both empty there is nothing to score."
+    )
+    return Table("Scores", columns, rows, note)
+
+
+def ef_galleries(scores: Scores) -> list[Gallery]:
+    """Scatter and Bland–Altman plot of the ejection fraction, a pair for every method that was used."""
+    galleries = []
+    missed = scores.ef_missed()
+    for method, item in scores.ef_agreement().items():
+        cases = [case for case in scores.ef if case.method == method]
+        pairs = [(case.truth, case.prediction) for case in cases if case.prediction is not None]
+        truth, prediction = [t for t, _ in pairs], [p for _, p in pairs]
+        note = f"{item.n} patients by {method}"
+        note += f"; missed in {missed[method]}, where nothing was found at ED" if missed[method] else ""
+        said = sorted({case.note for case in cases if "assumed" in case.note})
+        note += "".join(f". {words}" for words in said[:1])
+        plots = [
+            Figure.drawn(
+                "Predicted against true",
+                partial(ef_scatter, truth, prediction, method=method),
+                f"Scatter plot of {item.n} predicted against true ejection fractions; mean error {item.mae:.1f} points",
+            ),
+            Figure.drawn(
+                "Difference against mean",
+                partial(ef_bland_altman, truth, prediction, method=method),
+                f"Bland–Altman plot of {item.n} ejection fractions; bias {item.bias:+.1f} points",
+            ),
+        ]
+        galleries.append(Gallery("Ejection fraction", plots, note + "."))
+    return galleries
+
+
+def dice_figure(scores: Scores) -> Figure:
+    """The Dice of every mask, a row a structure."""
+    groups: dict[str, list[tuple[str, float]]] = {}
+    for row in scores.rows:
+        if row.dice is not None:
+            groups.setdefault(row.structure, []).append((_case(row), row.dice))
+    count = sum(map(len, groups.values()))
+    alt = f"Dice of {count} masks of {', '.join(groups)}"
+    note = "A dot is a mask; line: median, box: middle half, named: the worst. A triangle lies beyond the axis."
+    return Figure.drawn("Dice of every mask", partial(dice_distribution, groups), alt, note)
+
+
+def worst_table(scores: Scores, limit: int = 10) -> Table:
+    """The masks of the lowest Dice, the worst first."""
+    scored = sorted(
+        (row for row in scores.rows if row.dice is not None), key=lambda row: (row.dice or 0.0, row.patient)
+    )
+    words = {"prediction_empty": "nothing predicted", "truth_empty": "nothing there"}
+    rows = [
+        [_case(row), row.structure, f"{row.dice:.3f}", f"{row.hd95:.2f} {row.unit}", words.get(row.outcome, "")]
+        for row in scored[:limit]
+    ]
+    return Table("Worst cases first", ["Case", "Structure", "Dice", "HD95", "Remark"], rows)
+
+
+def learning_section(
+    iterations: Sequence[float],
+    train_loss: Sequence[float],
+    val_iterations: Sequence[float] = (),
+    val_dice: Sequence[float] = (),
+) -> Figure:
+    """The learning curves of a run."""
+    draw = partial(learning_curves, iterations, train_loss, val_iterations=val_iterations, val_dice=val_dice)
+    return Figure.drawn("Learning curves", draw, "Training loss and validation Dice over iterations")
+
+
+def curve_section(
+    values: Sequence[float],
+    *,
+    unit: str,
+    quantity: str = "LV area",
+    fps: float | None = None,
+    ed: int | None = None,
+    es: int | None = None,
+    reference: Sequence[float] | None = None,
+    note: str = "",
+) -> Figure:
+    """An area or volume curve with end diastole and end systole marked."""
+    draw = partial(area_curve, values, unit=unit, quantity=quantity, fps=fps, ed=ed, es=es, reference=reference)
+    return Figure.drawn(f"{quantity} over time", draw, f"{quantity} of {len(values)} frames in {unit}", note)
+
+
+def environment_section(environment: Mapping[str, Any]) -> Table:
+    """What the figures were made with; nested entries become dotted names, and what is None is left out."""
+    rows = [[name, value] for name, value in _flat(environment)]
+    return Table("Environment", ["Name", "Value"], rows, words=True)
+
+
+def recipe_section(text: str) -> Code:
+    """The filled recipe as it stands in the run folder."""
+    return Code("Recipe", text, "The filled recipe: every option, the defaults too.")
+
+
+def _tile(item: Summary, label: str, digits: int, level: str) -> Tile:
+    if item.mean is None:
+        return Tile(label, "–", "nothing to score")
+    unit = f" {item.unit}" if item.unit else ""
+    interval = (
+        "" if item.interval is None else f"{level} interval " + "–".join(f"{end:.{digits}f}" for end in item.interval)
+    )
+    return Tile(label, f"{item.mean:.{digits}f}{unit}", interval)
+
+
+def _case(row: Row) -> str:
+    phase = row.phase if row.phase != "other" else f"frame {row.frame}"
+    return " ".join(filter(None, (row.patient, row.view, phase)))
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{above}{name}.")
+        elif value is not None:
+            found.append(
+                (f"{above}{name}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+            )
+    return found

@@ -1,0 +1,50 @@
+"""Data that several tests read: a small phantom, written once a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom of six small patients in CAMUS's layout."""
+    from memx.data import phantom
+
+    root = tmp_path_factory.mktemp("phantom") / "camus"
+    phantom.write(root, layout="camus", patients=6, seed=7, size=64)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _one_seed() -> Iterator[None]:
+    """Every test starts from one seed of torch's generator and leaves none of its own behind."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    """What the test registers, or loads as a plug-in, is forgotten after it."""
+    import sys
+
+    from memx.registry import registries
+
+    for r in registries().values():
+        r.names()  # imports the package's own components, which are to stay
+    before = {kind: dict(r._entries) for kind, r in registries().items()}
+    modules = set(sys.modules)
+    yield
+    for kind, r in registries().items():
+        r._entries.clear()
+        r._entries.update(before[kind])
+    for name in set(sys.modules) - modules:
+        if name.startswith("memx_plugin_"):
+            del sys.modules[name]
