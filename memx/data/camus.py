@@ -14,6 +14,7 @@ import torch
 from nibabel import nifti1
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+from nibabel.wrapstruct import WrapStructError
 from pydantic import Field
 
 from memx.data.clip import Case, Clip, Layout, Skipped, Survey
@@ -24,17 +25,20 @@ from memx.registry import layouts
 
 View = Literal["2CH", "4CH"]
 _SUBGROUPS = {"train": "training", "val": "validation", "test": "testing"}
+_MOST_DEFLATED = 1032  # gzip never packs tighter: a damaged header must not make us reserve memory for its claim
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
 _UNREADABLE = (
     OSError,
     EOFError,
     ValueError,
+    KeyError,
     OverflowError,
     MemoryError,
     zlib.error,
     ImageFileError,
     HeaderDataError,
     HeaderTypeError,
+    WrapStructError,
 )
 
 
@@ -187,6 +191,9 @@ def _read_nifti(file: Path, axes: int) -> _Image:
     """NIfTI keeps (x, y) or (x, y, t); the axes are turned round to (y, x) or (t, y, x)."""
     try:
         image = nifti1.load(file)
+        promised = math.prod(image.shape) * image.get_data_dtype().itemsize
+        if promised > _MOST_DEFLATED * file.stat().st_size:
+            raise ValueError(f"its header promises {image.shape} pixels, more than the file can hold")
         pixels = np.asarray(image.dataobj)
         zooms = [float(zoom) for zoom in image.header.get_zooms()]
         unit = str(image.header.get_xyzt_units()[0])

@@ -109,7 +109,11 @@ class Folder(Layout):
         frames = [_read_image(path) for path in images.values()]
         first = next(iter(images.values()))
         for path, frame in zip(images.values(), frames, strict=True):
-            same_size(frames[0].shape[-2:], frame.shape[-2:], first, path)
+            if frame.shape[-2:] != frames[0].shape[-2:]:
+                raise DataError(
+                    f"{path}: this frame is {frame.shape[-2]} × {frame.shape[-1]} pixels (y × x), the first, {first.name}, "
+                    f"is {frames[0].shape[-2]} × {frames[0].shape[-1]}; all frames of a clip have one size"
+                )
         channels = max(frame.shape[0] for frame in frames)
         video = np.stack([np.broadcast_to(frame, (channels, *frame.shape[-2:])) for frame in frames])
         labels = np.zeros((len(frames), *video.shape[-2:]), dtype=np.int64)

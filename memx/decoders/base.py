@@ -23,8 +23,8 @@ class Decoder(nn.Module):
     channels: tuple[int, ...]
 
     def forward(
-        self, pixels: Float[Tensor, "b o c y x"], skips: Sequence[Float[Tensor, "b c y x"]]
-    ) -> tuple[Float[Tensor, "b o y x"], tuple[Tensor, ...]]:
+        self, pixels: Float[Tensor, "b o c y x"], skips: Sequence[Float[Tensor, "b _ _ _"]]
+    ) -> tuple[Float[Tensor, "b o y4 x4"], tuple[Tensor, ...]]:
         """The logits, and the maps (b o c y x) that they were made from, the deepest first."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 

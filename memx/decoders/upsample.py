@@ -56,8 +56,8 @@ class Upsample(Decoder):
         self.predict = nn.Conv2d(self.channels[-1], 1, 1)
 
     def forward(
-        self, pixels: Float[Tensor, "b o c y x"], skips: Sequence[Float[Tensor, "b c y x"]]
-    ) -> tuple[Float[Tensor, "b o y x"], tuple[Tensor, ...]]:
+        self, pixels: Float[Tensor, "b o c y x"], skips: Sequence[Float[Tensor, "b _ _ _"]]
+    ) -> tuple[Float[Tensor, "b o y4 x4"], tuple[Tensor, ...]]:
         maps = [pixels]
         for up, proj, skip in zip(self.ups, self.skips, skips, strict=True):
             maps.append(up(maps[-1], proj(skip)))

@@ -24,6 +24,7 @@ _IMAGENET = {
     50: "resnet50-0676ba61.pth",
     101: "resnet101-63fe2227.pth",
 }
+_COUNTER = "num_batches_tracked"
 _enabled: ContextVar[bool] = ContextVar("memx_pretrained", default=True)
 
 
@@ -49,12 +50,12 @@ def load_resnet_weights(model: nn.Module, weights: str, depth: int, image_channe
         source, found = _IMAGENET[depth], _read_imagenet(depth)
     else:
         source, found = weights, _read(Path(weights))
-    own = model.state_dict()
-    found = {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    own = {name: x for name, x in model.state_dict().items() if not name.endswith(_COUNTER)}
+    found = {name.removeprefix("module."): x for name, x in found.items() if not name.endswith(_COUNTER)}
     if "conv1.weight" in found:
         found["conv1.weight"] = adapt_stem(found["conv1.weight"], own["conv1.weight"], image_channels)
     found = {name: x for name, x in found.items() if name in own or not name.startswith(("fc.", "layer3.", "layer4."))}
-    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    missing = [name for name in own if name not in found]
     surplus = [name for name in found if name not in own]
     misfit = [
         f"{name} is {list(found[name].shape)}, the encoder's {list(own[name].shape)}"

@@ -91,4 +91,8 @@ def load_training_state(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no training state to resume from; start without --resume") from None
     except Exception as error:
-        raise CheckpointError(f"{path}: damaged or unsafe training state: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{path}: damaged or unsafe training state: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import nn, optim
 
+from memx.memory.base import Memory
 from memx.recipe import Train
 from memx.registry import encoders
 
@@ -14,24 +15,25 @@ from memx.registry import encoders
 def make_optimizer(model: nn.Module, train: Train) -> optim.Optimizer:
     """AdamW in up to four groups: encoders or not, weight decay or not.
 
-    Encoders learn at `learning_rate · encoder_lr_factor`. Parameters that carry `_no_weight_decay` (a gate's A_log and
-    dt_bias) are not decayed.
+    Encoders learn at `learning_rate · encoder_lr_factor`. A memory's own parameters (A_log, dt_bias, D: decay rates and
+    the like, not the weights of its projections) are not decayed, since zero means nothing to them.
     """
     kinds = tuple(entry.factory for entry in encoders if isinstance(entry.factory, type))
     in_encoder = {id(p) for m in model.modules() if isinstance(m, kinds) for p in m.parameters()}
+    exempt = {id(p) for m in model.modules() if isinstance(m, Memory) for p in m.parameters(recurse=False)}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            key = (id(parameter) in in_encoder, getattr(parameter, "_no_weight_decay", False))
+            key = (id(parameter) in in_encoder, id(parameter) in exempt)
             groups.setdefault(key, []).append(parameter)
     return optim.AdamW(
         [
             {
                 "params": parameters,
                 "lr": train.learning_rate * (train.encoder_lr_factor if encoder else 1.0),
-                "weight_decay": 0.0 if exempt else train.weight_decay,
+                "weight_decay": 0.0 if own else train.weight_decay,
             }
-            for (encoder, exempt), parameters in groups.items()
+            for (encoder, own), parameters in groups.items()
         ],
         lr=train.learning_rate,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memx.engine.evaluate import Evaluation, Example
+from memx.engine.evaluate import Evaluation
 from memx.engine.history import History
 from memx.engine.manifest import environment
 from memx.engine.predict import Prediction
@@ -15,11 +15,12 @@ from memx.engine.run import RunFolder
 from memx.files import atomic
 from memx.recipe import Recipe
 from memx.report.figures import worst_cases
-from memx.report.html import Figure, Report, Section, Table, Tile, Tiles, Video, write_report
+from memx.report.html import Report, Section, Table, Tile, Tiles, Video, write_report
 from memx.report.overlay import paint
 from memx.report.sections import (
     curve_section,
     environment_section,
+    frames_section,
     learning_section,
     recipe_section,
     score_sections,
@@ -41,7 +42,7 @@ def write_training_report(run: RunFolder, history: History) -> Path:
         Tiles("Training at a glance", tiles),
         learning_section(iterations, loss, validated, dice),
         recipe_section(run.recipe.to_yaml()),
-        Table("Data", ["", "Value"], [[k, str(v)] for k, v in manifest["data"].items()]),
+        Table("Data", ["Name", "Value"], [[k, str(v)] for k, v in manifest["data"].items()], words=True),
         environment_section(manifest["environment"]),
     ]
     run.write_json(
@@ -65,25 +66,15 @@ def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluati
     scores.to_json(folder / "scores.json")
     sections = score_sections(scores)
     if found.worst:
-        sheet = worst_sheet(found.worst)
+        pictures = [paint_pair(example.frame, example.prediction, example.truth) for example in found.worst]
+        captions = [f"{example.title}\nDice {example.dice:.3f}" for example in found.worst]
         with atomic(folder / "worst.png") as part:
-            part.write_bytes(sheet)
+            part.write_bytes(worst_cases(pictures, captions, columns=3))
         note = "Blue is the prediction, orange the truth."
-        alt = f"The {len(found.worst)} frames of the lowest Dice with both contours"
-        sections.insert(2, Figure("The worst frames, worst first", sheet, alt, note))
+        sections.insert(2, frames_section("The worst frames first", pictures, captions, note))
     sections += [recipe_section(recipe.to_yaml()), environment_section(environment())]
     report = Report(f"{recipe.name}: {split} patients", sections, _subtitle(recipe))
     return write_report(folder / "report.html", report)
-
-
-def worst_sheet(examples: Sequence[Example]) -> bytes:
-    """A PNG sheet of frames with the predicted and the true contour."""
-    images, captions = [], []
-    for example in examples:
-        shown = paint_pair(example.frame, example.prediction, example.truth)
-        images.append(shown)
-        captions.append(f"{example.title}\nDice {example.dice:.3f}")
-    return worst_cases(images, captions, columns=3)
 
 
 def paint_pair(frame: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -108,6 +108,7 @@ class Trainer:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device != "cpu",
+            generator=torch.Generator(),  # else starting to load would draw from the generator that a resume restores
         )
 
     def _step(self, batch: dict[str, Tensor]) -> tuple[float, dict[str, float]]:

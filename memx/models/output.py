@@ -18,8 +18,8 @@ class Auxiliary:
     queries   from each level of the refiner, or None where it has no heads
     """
 
-    sensory: Float[Tensor, "b o1 y x"] | None = None
-    queries: Float[Tensor, "b o1 l y x"] | None = None
+    sensory: Float[Tensor, "*bt o1 y x"] | None = None
+    queries: Float[Tensor, "*bt o1 l y x"] | None = None
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Output:
     auxiliary  in training, or when asked for
     """
 
-    masks: Float[Tensor, "b o y x"]
-    logits: Float[Tensor, "b o1 y x"]
+    masks: Float[Tensor, "*bt o y x"]
+    logits: Float[Tensor, "*bt o1 y x"]
     auxiliary: Auxiliary | None = None
 
     @classmethod

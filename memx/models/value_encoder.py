@@ -12,10 +12,10 @@ from memx.registry import build_part
 
 
 class ValueEncoder(nn.Module):
-    """v_o = fusion(encoder([image, mask_o, Σ_{p≠o} mask_p]), Φ) for each object o, plus its identity e_o if there is one.
+    """v_o = fusion(encoder([image, mask_o, Σ_{p≠o} mask_p]), Φ) for each object o.
 
     Objects share the weights and fold into the batch; the sum of the other objects' masks is clamped to 0..1.
-    With `identities`, each of so many objects has a learned vector of `value_dim` channels.
+    With `identities`, each of so many objects has a learned vector of `value_dim` channels that is added to its value.
     """
 
     def __init__(

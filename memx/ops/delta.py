@@ -7,7 +7,7 @@ from typing import Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memx.ops.backends import choose
+from memx.ops.dispatch import choose
 from memx.ops.call import Call
 from memx.ops.shapes import Sizes
 

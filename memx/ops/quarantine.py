@@ -40,5 +40,5 @@ def spoiled(
     last_bad = torch.where(bad, step, -1).cummax(1).values
     if reset is None:
         return last_bad >= 0
-    fresh = torch.cat([torch.zeros_like(reset[:, :1]), reset], dim=1).reshape(*bad.shape[:2], *[1] * (bad.ndim - 2))
+    fresh = torch.cat([reset.new_zeros(reset.shape[0], 1), reset], dim=1).reshape(*bad.shape[:2], *[1] * (bad.ndim - 2))
     return last_bad >= torch.where(fresh, step, 0).cummax(1).values

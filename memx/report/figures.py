@@ -7,17 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from memx.metrics.agreement import agreement
-from memx.report.style import ImageFormat, Theme, render
+from memx.report.style import ImageFormat, Theme, halo, render
 
 SINGLE = (4.8, 3.1)
-SQUARE = (4.6, 4.2)
 
 
 def learning_curves(
@@ -101,7 +97,7 @@ def area_curve(
                     va="center",
                     color=colour,
                     weight="bold",
-                    path_effects=_halo(theme),
+                    path_effects=halo(theme),
                 )
         axes.margins(x=0.03, y=0.2)
         axes.set_title(f"{quantity} ({unit})")
@@ -109,7 +105,7 @@ def area_curve(
         if not fps:
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if reference is not None:
-            axes.legend(loc="upper right")
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0, columnspacing=1)
 
     return render(draw, SINGLE, format=format, dark=dark)
 
@@ -168,59 +164,6 @@ def dice_distribution(
     return render(draw, (4.8, 1.0 + 0.85 * len(groups)), format=format, dark=dark)
 
 
-def ef_scatter(
-    truth: Sequence[float],
-    prediction: Sequence[float],
-    *,
-    method: str,
-    format: ImageFormat = "svg",
-    dark: bool = False,
-) -> bytes:
-    """Predicted against true ejection fraction in percent, with the line of identity, r and the mean absolute error."""
-    _pairs(truth, prediction)
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        _draw_scatter(figure.subplots(), theme, truth, prediction, method)
-
-    return render(draw, SQUARE, format=format, dark=dark)
-
-
-def ef_bland_altman(
-    truth: Sequence[float],
-    prediction: Sequence[float],
-    *,
-    method: str,
-    format: ImageFormat = "svg",
-    dark: bool = False,
-) -> bytes:
-    """Difference against mean of predicted and true ejection fraction, with bias and 95% limits of agreement."""
-    _pairs(truth, prediction)
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        _draw_bland_altman(figure.subplots(), theme, truth, prediction, method)
-
-    return render(draw, SQUARE, format=format, dark=dark)
-
-
-def ef_agreement(
-    truth: Sequence[float],
-    prediction: Sequence[float],
-    *,
-    method: str,
-    format: ImageFormat = "svg",
-    dark: bool = False,
-) -> bytes:
-    """`ef_scatter` and `ef_bland_altman` side by side."""
-    _pairs(truth, prediction)
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        left, right = figure.subplots(1, 2)
-        _draw_scatter(left, theme, truth, prediction, method)
-        _draw_bland_altman(right, theme, truth, prediction, method)
-
-    return render(draw, (2 * SQUARE[0], SQUARE[1]), format=format, dark=dark)
-
-
 def worst_cases(
     images: Sequence[NDArray[np.uint8]],
     captions: Sequence[str],
@@ -248,49 +191,6 @@ def worst_cases(
     return render(draw, (2.2 * across, (2.2 * max(shapes) + 0.35) * rows), format=format, dark=dark)
 
 
-def _draw_scatter(axes: Axes, theme: Theme, truth: Sequence[float], prediction: Sequence[float], method: str) -> None:
-    found = agreement(truth, prediction)
-    assert found is not None
-    everything = np.array([*truth, *prediction])
-    margin = max(3.0, 0.08 * float(np.ptp(everything)))
-    ends = (float(everything.min()) - margin, float(everything.max()) + margin)
-    axes.plot(ends, ends, color=theme.muted, linewidth=1, linestyle="--")
-    axes.scatter(truth, prediction, s=26, color=theme.first, alpha=0.8, linewidths=0)
-    axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="EF of the true masks (%)", ylabel="EF predicted (%)")
-    r = f"r = {found.r:.3f}   " if found.r is not None else ""
-    axes.set_title(f"EF, {method}")
-    _say(axes, theme, f"{r}mean error {found.mae:.1f}   n = {found.n}")
-
-
-def _draw_bland_altman(
-    axes: Axes, theme: Theme, truth: Sequence[float], prediction: Sequence[float], method: str
-) -> None:
-    found = agreement(truth, prediction)
-    assert found is not None
-    first, second = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
-    axes.axhline(0, color=theme.muted, linewidth=0.8)
-    axes.axhline(found.bias, color=theme.second)
-    if found.low is not None and found.high is not None:
-        axes.axhspan(found.low, found.high, color=theme.second, alpha=0.1, linewidth=0)
-        for limit in (found.low, found.high):
-            axes.axhline(limit, color=theme.second, linewidth=1, linestyle="--")
-    axes.scatter((first + second) / 2, second - first, s=26, color=theme.first, alpha=0.8, linewidths=0)
-    reach = 1.35 * max(np.abs(second - first).max(), abs(found.low or 0), abs(found.high or 0), 2.0)
-    axes.set(ylim=(-reach, reach), xlabel="mean of both EFs (%)", ylabel="predicted − true (points)")
-    axes.margins(x=0.08)
-    axes.set_title(f"Bland–Altman, {method}")
-    limits = "" if found.low is None else f"   95% limits {found.low:+.1f} to {found.high:+.1f}"
-    _say(axes, theme, f"bias {found.bias:+.1f}{limits}".replace("-", "−"))
-
-
-def _say(axes: Axes, theme: Theme, text: str) -> None:
-    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", color=theme.ink, path_effects=_halo(theme))
-
-
-def _halo(theme: Theme) -> list[withStroke]:
-    return [withStroke(linewidth=3, foreground=theme.background)]
-
-
 def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over a window of a twentieth of the run, cut off at both ends."""
     half = max(1, len(values) // 40)
@@ -298,12 +198,6 @@ def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     left = np.maximum(np.arange(len(values)) - half, 0)
     right = np.minimum(np.arange(len(values)) + half + 1, len(values))
     return (sums[right] - sums[left]) / (right - left)
-
-
-def _pairs(truth: Sequence[float], prediction: Sequence[float]) -> None:
-    _same_length("truth", truth, "prediction", prediction)
-    if not len(truth):
-        raise ValueError("truth is empty; agreement needs at least one pair")
 
 
 def _same_length(first: str, a: Sequence[Any], second: str, b: Sequence[Any]) -> None:

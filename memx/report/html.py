@@ -58,13 +58,18 @@ class Draw(Protocol):
 
 @dataclass(frozen=True)
 class Figure:
-    """An image (SVG, PNG, JPEG, GIF or WebP) with the words that stand for it; `dark` replaces it on a dark page."""
+    """An image (SVG, PNG, JPEG, GIF or WebP) with the words that stand for it.
+
+    dark  replaces it on a dark page
+    wide  takes the whole width, as a sheet of frames does; else two figures that follow each other share a row
+    """
 
     title: str
     image: bytes
     alt: str
     note: str = ""
     dark: bytes | None = None
+    wide: bool = False
 
     @classmethod
     def drawn(cls, title: str, draw: Draw, alt: str, note: str = "") -> Figure:
@@ -165,7 +170,7 @@ def _section(section: Section, anchor: str) -> str:
     body = _BODIES[type(section)](section)
     note = f'<p class="note">{escape(section.note)}</p>' if not isinstance(section, Data) and section.note else ""
     title = "" if isinstance(section, Data) else escape(section.title)
-    kind = ' class="half"' if isinstance(section, Figure) else ""
+    kind = ' class="half"' if isinstance(section, Figure) and not section.wide else ""
     return f'<section id="{anchor}"{kind}>\n<h2>{title}</h2>\n{body}\n{note}</section>'
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
 from memx.metrics.scores import Row, Scores, Summary
-from memx.report.figures import area_curve, dice_distribution, ef_bland_altman, ef_scatter, learning_curves
+from memx.report.agreement_figures import ef_bland_altman, ef_scatter
+from memx.report.figures import area_curve, dice_distribution, learning_curves
 from memx.report.html import Code, Data, Figure, Gallery, Section, Table, Text, Tile, Tiles
 
 
@@ -99,6 +105,22 @@ def worst_table(scores: Scores, limit: int = 10) -> Table:
         for row in scored[:limit]
     ]
     return Table("Worst cases first", ["Case", "Structure", "Dice", "HD95", "Remark"], rows)
+
+
+def frames_section(
+    title: str, frames: Sequence[UInt8[np.ndarray, "y x 3"]], captions: Sequence[str], note: str = ""
+) -> Gallery:
+    """Frames (y, x, 3) uint8 side by side, such as the worst cases with their contours; below each other on a phone.
+
+    The first line of a caption is its title, the rest is set small.
+    """
+    figures = []
+    for frame, caption in zip(frames, captions, strict=True):
+        head, _, rest = caption.partition("\n")
+        buffer = BytesIO()
+        Image.fromarray(frame).save(buffer, "png", optimize=True)
+        figures.append(Figure(head, buffer.getvalue(), caption.replace("\n", ", "), rest))
+    return Gallery(title, figures, note)
 
 
 def learning_section(

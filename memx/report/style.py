@@ -10,6 +10,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 ImageFormat = Literal["svg", "png"]
 
@@ -49,6 +50,11 @@ def render(
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type")) if format == "svg" else {"Software": None}
         figure.savefig(buffer, format=format, dpi=dpi, transparent=format == "svg", metadata=nothing)
     return buffer.getvalue()
+
+
+def halo(theme: Theme) -> list[withStroke]:
+    """The path effect that keeps words on a figure legible where lines run below them."""
+    return [withStroke(linewidth=3, foreground=theme.background)]
 
 
 def _settings(theme: Theme) -> dict[str, Any]:

@@ -111,13 +111,17 @@ def make_echonet(tmp_path: Path) -> Callable[..., Path]:
             listing.append([name, "60.5", "40", "100", str(size), str(size), "51", str(frames), split])
             if name not in bare:
                 ed, es = (2, 6) if name == "A" else (6, 2)
-                traced += [[f"{name}.avi", *map(str, row), str(ed)] for row in tracing(4, 24, 6, 18)]
-                traced += [[f"{name}.avi", *map(str, row), str(es)] for row in tracing(8, 20, 8, 16)]
+                traced += [[f"{name}.avi", *(f"{float(v):g}" for v in row), str(ed)] for row in tracing(4, 24, 6, 18)]
+                traced += [[f"{name}.avi", *(f"{float(v):g}" for v in row), str(es)] for row in tracing(8, 20, 8, 16)]
         for name in ghost:
-            traced += [[f"{name}.avi", *map(str, row), str(t)] for t in (0, 1) for row in tracing(4, 24, 6, 18)]
+            traced += [
+                [f"{name}.avi", *(f"{float(v):g}" for v in row), str(t)]
+                for t in (0, 1)
+                for row in tracing(4, 24, 6, 18)
+            ]
         for file, rows in (("FileList.csv", listing), ("VolumeTracings.csv", traced)):
             with (root / file).open("w", newline="") as stream:
-                csv.writer(stream).writerows(rows)
+                csv.writer(stream, lineterminator="\n").writerows(rows)
         return root
 
     return make

@@ -177,7 +177,9 @@ def test_a_truncated_file_is_refused(make_camus, keep):
 def test_labels_of_255_name_found_and_allowed(make_camus):
     root = make_camus()
     _rewrite(_path(root, "half_sequence_gt"), lambda labels: np.where(labels == 1, 255, 0).astype(np.uint8))
-    with pytest.raises(DataError, match=r"_gt.nii.gz: label values 0, 255 found, 0..3 allowed; write 1 where 255 stands"):
+    with pytest.raises(
+        DataError, match=r"_gt.nii.gz: label values 0, 255 found, 0..3 allowed; write 1 where 255 stands"
+    ):
         _load(root)
 
 
@@ -204,11 +206,15 @@ def test_nan_pixels_are_refused(make_camus):
         return pixels
 
     _rewrite(_path(root, "half_sequence"), poison)
-    with pytest.raises(DataError, match=r"half_sequence.nii.gz: 1 of \d+ pixels are NaN or infinite, the first at \(5, 4, 3\)"):
+    with pytest.raises(
+        DataError, match=r"half_sequence.nii.gz: 1 of \d+ pixels are NaN or infinite, the first at \(5, 4, 3\)"
+    ):
         _load(root)
 
 
-@pytest.mark.parametrize(("factor", "match"), [(20.0, "want 0..255"), (-1.0, "want 0..255"), (1 / 255, "multiply them by 255")])
+@pytest.mark.parametrize(
+    ("factor", "match"), [(20.0, "want 0..255"), (-1.0, "want 0..255"), (1 / 255, "multiply them by 255")]
+)
 def test_pixels_on_another_scale_are_refused(make_camus, factor, match):
     root = make_camus()
     _rewrite(_path(root, "half_sequence"), lambda pixels: (pixels * factor).astype(np.float32))

@@ -126,9 +126,14 @@ def test_a_video_shorter_than_listed_is_refused(make_echonet):
         ("FileList.csv", "B,", "A,", r"line 3: A is listed twice"),
         ("FileList.csv", "A,", "../A,", r"FileName: '../A' is not the name of a file"),
         ("FileList.csv", "Split", "Part", r"has no column Split; its first line names FileName"),
-        ("VolumeTracings.csv", "6.0,4.0", "six,4.0", r"VolumeTracings.csv, line 3: X1: 'six' is not a number"),
-        ("VolumeTracings.csv", "6.0,4.0", "600,4.0", r"VolumeTracings.csv: the tracing of A, frame 2, runs over x 6..600"),
-        ("VolumeTracings.csv", "6.0,4.0,18.0,4.0,2", "6.0,4.0", r"VolumeTracings.csv, line 3: is cut short"),
+        ("VolumeTracings.csv", "A.avi,6,4,", "A.avi,six,4,", r"VolumeTracings.csv, line 3: X1: 'six' is not a number"),
+        (
+            "VolumeTracings.csv",
+            "A.avi,6,4,",
+            "A.avi,600,4,",
+            r"VolumeTracings.csv: the tracing of A, frame 2, runs over x 6..600",
+        ),
+        ("VolumeTracings.csv", "6,4,18,4,2", "6,4", r"VolumeTracings.csv, line 3: is cut short"),
     ],
 )
 def test_wrong_tables_are_refused_by_file_and_line(make_echonet, file, old, new, match):
@@ -140,7 +145,7 @@ def test_wrong_tables_are_refused_by_file_and_line(make_echonet, file, old, new,
 
 def test_a_tracing_beyond_the_last_frame_is_refused(make_echonet):
     root = make_echonet()
-    text = (root / "VolumeTracings.csv").read_text().replace("\r\n", "\n")
+    text = (root / "VolumeTracings.csv").read_text()
     (root / "VolumeTracings.csv").write_text(text.replace(",6\n", ",9\n"))
     with pytest.raises(DataError, match=r"A is traced in frame 9; it has 0..8"):
         _load(root)
@@ -170,7 +175,6 @@ def test_fill_polygon_agrees_with_matplotlib_away_from_the_edge(points):
     y, x = np.mgrid[:16, :20]
     outline = Outline(np.vstack([star, star[:1]]), closed=True)
     grid = np.stack([x.ravel(), y.ravel()], 1).astype(float)
-    inner, outer = np.zeros((2, 16, 20), dtype=bool)
     ends = np.roll(star, -1, axis=0)
     along = ends - star
     share = ((grid[:, None] - star) * along).sum(-1) / (along**2).sum(-1)

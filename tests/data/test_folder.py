@@ -128,5 +128,7 @@ def test_a_wrong_root_says_what_is_wanted(tmp_path, made):
 def test_an_empty_data_set_is_refused(tmp_path):
     for name in ("images", "masks"):
         (tmp_path / name / "clip1").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"is empty; usable cases: train 0, val 0, test 0; 1 left out, the first \(clip1"):
+    with pytest.raises(
+        DataError, match=r"is empty; usable cases: train 0, val 0, test 0; 1 left out, the first \(clip1"
+    ):
         Folder().cases(tmp_path)

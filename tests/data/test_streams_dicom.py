@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.examples import get_path
 from pydicom.uid import (
     MPEG4HP41,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEGLSLossless,
     UltrasoundMultiFrameImageStorage,
@@ -190,9 +191,10 @@ FRAMES = np.zeros((3, 6, 8), np.uint8)
     [
         ({"PixelData": None}, "this Ultrasound Multi-frame Image Storage has no pixel data"),
         ({"Rows": None}, "lacks Rows"),
-        ({"NumberOfFrames": 0, "PixelData": b""}, r"\(0x7fe0|cannot be decoded|0 frames"),
+        ({"NumberOfFrames": -1}, "tells of -1 frames"),
         ({"NumberOfFrames": 9}, "frame . of 9 cannot be decoded"),
         ({"syntax": JPEGLSLossless}, "no installed decoder reads JPEG-LS"),
+        ({"syntax": DeflatedExplicitVRLittleEndian}, "dcmconv"),
         ({"syntax": MPEG4HP41}, "a video inside DICOM"),
     ],
 )
@@ -201,6 +203,22 @@ def test_a_bad_file_is_one_clear_error(tmp_path: Path, words: dict[str, Any], me
     with pytest.raises(DataError, match=message) as caught:
         list(open_stream(path))
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["0.?", "wide"])
+def test_a_damaged_header_is_refused(tmp_path: Path, value: str) -> None:
+    path = write(tmp_path / "clip.dcm", FRAMES, FrameTime="12.5")
+    path.write_bytes(path.read_bytes().replace(b"12.5", value.encode().ljust(4)))
+    with pytest.raises(DataError, match=r"clip\.dcm: the DICOM header is damaged"):
+        open_stream(path)
+
+
+def test_the_real_clip_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "clip.dcm"
+    whole = Path(get_path("ybr_color")).read_bytes()
+    path.write_bytes(whole[: int(0.6 * len(whole))])
+    with pytest.raises(DataError, match="damaged"):
+        list(open_stream(path))
 
 
 def test_what_only_calls_itself_dicom_is_refused(tmp_path: Path) -> None:

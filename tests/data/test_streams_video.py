@@ -132,12 +132,28 @@ def test_a_header_that_promises_more_frames_is_refused(tmp_path: Path) -> None:
         list(open_stream(path))
 
 
+def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path: Path) -> None:
+    """A trimmed MP4: the edit list begins at the media time of frame 4 of 12."""
+    frames = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    path = write(tmp_path / "clip.mp4", frames, codec="libx264rgb", pixels="rgb24", options={"qp": "0", "bf": "0"})
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 16  # version and flags, one entry: duration, then media time
+    time_scale = int.from_bytes(data[data.index(b"mdhd") + 16 :][:4], "big")
+    assert int.from_bytes(data[at : at + 4], "big") == 0
+    data[at : at + 4] = (4 * time_scale * 1001 // 30000).to_bytes(4, "big")
+    path.write_bytes(data)
+    stream = open_stream(path, colour=True)
+    shown = torch.stack(list(stream))
+    assert stream.length == len(shown) < 12
+    torch.testing.assert_close(shown[0], torch.from_numpy(frames[12 - len(shown)].transpose(2, 0, 1) / 255).float())
+
+
 def test_a_sound_file_has_no_video_track(tmp_path: Path) -> None:
     path = tmp_path / "sound.mkv"
     with av.open(str(path), "w") as container:
-        track = container.add_stream("flac", rate=8000)
+        track = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), format="s16", layout="mono")
-        frame.rate = 8000
+        frame.rate, frame.pts = 8000, 0
         container.mux(track.encode(frame))
         container.mux(track.encode())
     with pytest.raises(DataError, match="no video track"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memx.models import MaskPropagator
-from memx.registry import Part, models
+from memx.registry import Part
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def narrow() -> Callable[..., MaskPropagator]:
         }
         part = Part("model", "mask_propagator", {**defaults, **options})
         model = part(in_channels=in_channels)
-        assert isinstance(model, models["mask_propagator"].factory)
+        assert isinstance(model, MaskPropagator)
         return model.to(dtype).eval()
 
     return build

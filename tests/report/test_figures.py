@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from memx.report import figures
+from memx.report import agreement_figures, figures
 from memx.report.style import DARK, LIGHT
 
 FRAMES = [np.full((20, 30, 3), 40 * place, np.uint8) for place in range(5)]
@@ -27,11 +27,15 @@ DRAWS = {
     "dice, one missed": partial(
         figures.dice_distribution, {"LV": [(str(i), 0.9 + 0.001 * i) for i in range(30)] + [("x", 0.0)]}
     ),
-    "scatter": partial(figures.ef_scatter, [50.0, 60.0, 40.0], [52.0, 58.0, 45.0], method="Simpson biplane"),
-    "scatter, one patient": partial(figures.ef_scatter, [50.0], [50.0], method="area-length"),
-    "bland-altman": partial(figures.ef_bland_altman, [50.0, 60.0, 40.0], [52.0, 58.0, 45.0], method="Simpson biplane"),
-    "bland-altman, one patient": partial(figures.ef_bland_altman, [50.0], [50.0], method="area-length"),
-    "agreement": partial(figures.ef_agreement, [50.0, 60.0, 40.0], [52.0, 58.0, 45.0], method="Simpson biplane"),
+    "scatter": partial(agreement_figures.ef_scatter, [50.0, 60.0, 40.0], [52.0, 58.0, 45.0], method="Simpson biplane"),
+    "scatter, one patient": partial(agreement_figures.ef_scatter, [50.0], [50.0], method="area-length"),
+    "bland-altman": partial(
+        agreement_figures.ef_bland_altman, [50.0, 60.0, 40.0], [52.0, 58.0, 45.0], method="Simpson biplane"
+    ),
+    "bland-altman, one patient": partial(agreement_figures.ef_bland_altman, [50.0], [50.0], method="area-length"),
+    "agreement": partial(
+        agreement_figures.ef_agreement, [50.0, 60.0, 40.0], [52.0, 58.0, 45.0], method="Simpson biplane"
+    ),
     "worst": partial(figures.worst_cases, FRAMES, list("abcde"), columns=3),
 }
 
@@ -39,8 +43,9 @@ DRAWS = {
 def test_every_public_figure_is_drawn_here():
     public = {
         name
-        for name, item in vars(figures).items()
-        if inspect.isfunction(item) and item.__module__ == figures.__name__ and not name.startswith("_")
+        for module in (figures, agreement_figures)
+        for name, item in vars(module).items()
+        if inspect.isfunction(item) and item.__module__ == module.__name__ and not name.startswith("_")
     }
     assert public == {draw.func.__name__ for draw in DRAWS.values()}
 
@@ -80,8 +85,10 @@ def test_refuses_by_name():
     with pytest.raises(ValueError, match="es is 4; the curve has frames 0 to 2"):
         figures.area_curve([1.0, 2.0, 3.0], unit="px", ed=0, es=4)
     with pytest.raises(ValueError, match="at least one pair"):
-        figures.ef_agreement([], [], method="Simpson biplane")
+        agreement_figures.ef_agreement([], [], method="Simpson biplane")
+    with pytest.raises(ValueError, match="truth has 2 items and prediction 1"):
+        agreement_figures.ef_scatter([1.0, 2.0], [1.0], method="Simpson biplane")
     with pytest.raises(ValueError, match="at least one structure"):
         figures.dice_distribution({"LV": []})
     with pytest.raises(ValueError, match="wants 'svg' or 'png'"):
-        figures.ef_scatter([1.0], [1.0], method="x", format="pdf")
+        agreement_figures.ef_scatter([1.0], [1.0], method="x", format="pdf")

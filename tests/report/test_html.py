@@ -30,6 +30,7 @@ from memx.report.html import (
 from memx.report.sections import (
     curve_section,
     environment_section,
+    frames_section,
     learning_section,
     recipe_section,
     score_sections,
@@ -192,6 +193,18 @@ def test_no_text_becomes_markup(text):
     assert page.text("code") == text
     assert json.loads(page.text("script")) == {text: [text]}
     assert next(attributes["alt"] for tag, attributes in page.elements if tag == "img") == text
+
+
+def test_frames_are_shown_as_they_are():
+    frames = [np.random.default_rng(seed).integers(0, 255, (6, 5, 3), np.uint8) for seed in range(3)]
+    page = Page(render_report(Report("r", [frames_section("Worst", frames, ["a", "b\nDice 0.1", "c"])])))
+    images = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert [item["alt"] for item in images] == ["a", "b, Dice 0.1", "c"]
+    for frame, item in zip(frames, images, strict=True):
+        shown = Image.open(io.BytesIO(base64.b64decode(item["src"].split(",", 1)[1])))
+        np.testing.assert_array_equal(np.asarray(shown), frame)
+    assert page.text("figcaption") == "abc"
+    assert page.text("small") == "Dice 0.1"
 
 
 def test_a_dark_page_gets_its_own_figure():

@@ -1,6 +1,10 @@
-"""A simulated apical echocardiogram: invented patients, moving anatomy, ultrasound pictures and exact labels."""
+"""A simulated apical echocardiogram: invented patients, moving anatomy, ultrasound pictures and exact labels.
+
+`patient` draws who is examined, `simulate` makes one clip with its truth, `write` makes a data set on disk.
+"""
 
 from memx.data.phantom.population import Patient, patient
 from memx.data.phantom.simulation import Simulation, simulate
+from memx.data.phantom.dataset import write
 
-__all__ = ["Patient", "Simulation", "patient", "simulate"]
+__all__ = ["Patient", "Simulation", "patient", "simulate", "write"]

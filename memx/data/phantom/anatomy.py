@@ -7,6 +7,7 @@ every frame, which lowers the volumes that are measured from it and leaves their
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +76,7 @@ def build(patient: Patient, view_name: ViewName, phases: Float[np.ndarray, " t"]
     )
 
 
-def _placement(view: View, emptied: np.ndarray):
+def _placement(view: View, emptied: np.ndarray) -> Callable[[Curve], Curve]:
     """Heart coordinates (apex at 0, long axis along y) → image coordinates."""
     angle = np.deg2rad(view.tilt + view.rocking * emptied)[:, None]
     cos, sin = np.cos(angle), np.sin(angle)
@@ -160,10 +161,13 @@ def _mitral(endo: Curve, open_: np.ndarray) -> tuple[Curve, Curve]:
     )
 
 
-def _leaflet(hinge, closed_tip, open_tip, belly, open_) -> Curve:
-    o = open_[:, None]
-    tip = (1 - o) * closed_tip + o * open_tip
-    middle = (hinge + tip) / 2 + belly * (0.4 + o)
+def _leaflet(
+    hinge: np.ndarray, closed_tip: np.ndarray, open_tip: np.ndarray, belly: np.ndarray, open_: np.ndarray
+) -> Curve:
+    """A leaflet from hinge to tip, bellied, as a quadratic Bézier curve."""
+    share = open_[:, None]
+    tip = (1 - share) * closed_tip + share * open_tip
+    middle = (hinge + tip) / 2 + belly * (0.4 + share)
     u = np.linspace(0.0, 1.0, 25)[None, :, None]
     return (1 - u) ** 2 * hinge[:, None] + 2 * u * (1 - u) * middle[:, None] + u**2 * tip[:, None]
 
@@ -171,40 +175,41 @@ def _leaflet(hinge, closed_tip, open_tip, belly, open_) -> Curve:
 def _right_heart(
     patient: Patient, endo: Curve, epi: Curve, atrium: Curve, emptied: np.ndarray, open_: np.ndarray
 ) -> tuple[Curve, Curve, list[Curve]]:
-    """What a 4CH view shows of the right heart, to the left of the septum."""
+    """What a 4CH view shows of the right heart, left of the septum: free wall, atrium and tricuspid leaflets.
+
+    The free wall runs from the septum near the apex to the lateral tricuspid annulus, which descends further than the
+    mitral one; the atrium from there round its floor to the interatrial septum.
+    """
     rng = patient.rng(20)
-    size = (patient.edv / 120.0) ** (1 / 3)
-    width, bulge = rng.uniform(30, 40) * size**0.5, rng.uniform(4, 10)
-    septum = epi[:, 62]
+    width = rng.uniform(30, 40) * (patient.edv / 120.0) ** (1 / 6)
+    swell = rng.uniform(9, 15) * (1 - 0.7 * emptied[:, None])
+    descent = np.array([4.0, -0.18 * patient.heart.length])
+    start = epi[:, 62] + np.array([-1.0, 0.0])
+    annulus = endo[:1, 0] + np.array([-width - 6.0, -4.0]) + emptied[:, None] * descent
+    along = annulus - start
+    out = np.stack((-along[:, 1], along[:, 0]), axis=-1) / np.linalg.norm(along, axis=-1, keepdims=True)
+    wall = _spline([start, start + 0.35 * along + 0.8 * swell * out, start + 0.72 * along + swell * out, annulus])
+
+    left, roof = atrium[0, :, 0].min(), atrium[0, :, 1].max()
+    floor = np.array([left - 2.0 + rng.uniform(-0.5, -0.2) * width, roof + rng.uniform(-6, 2)])
+    floor = np.broadcast_to(floor, annulus.shape)
+    side = (annulus + floor) / 2 + np.array([-7.0, 4.0]) * (1 + 0.4 * emptied[:, None])
+    septum = atrium[:, 44] + np.array([-2.0, 0.0])
+    chamber = _spline([annulus, side, floor, (floor + septum) / 2 + np.array([4.0, 3.0]), septum])
+
     crux = epi[:, 1] + np.array([1.0, -3.0])
-    e = emptied[:, None]
-    corner = endo[:1, 0] + np.array([-1.0, 0.0]) * (width + 6) + np.array([0.0, -4.0])
-    corner = corner + e * np.array([4.0, -0.2 * patient.heart.length * 0.9])
-    start = septum + np.array([-1.0, 0.0])
-    along = corner - start
-    out = np.stack((-along[:, 1], along[:, 0]), axis=-1)
-    out = out / np.linalg.norm(out, axis=-1, keepdims=True)
-    swell = (bulge + 5) * (1 - 0.7 * e)
-    wall = _spline([start, start + 0.35 * along + 0.8 * swell * out, start + 0.72 * along + swell * out, corner])
-    roof_y = atrium[..., 1].max()
-    low = np.array([rng.uniform(-0.5, -0.2) * width, rng.uniform(-6, 2)])
-    floor = np.array([atrium[0, :, 0].min() - 2.0, roof_y]) + low
-    floor = np.broadcast_to(floor, corner.shape)
-    side = (corner + floor) / 2 + np.array([-7.0, 4.0]) * (1 + 0.4 * e)
-    join = atrium[:, 44] + np.array([-2.0, 0.0])
-    chamber = _spline([corner, side, floor, (floor + join) / 2 + np.array([4.0, 3.0]), join])
-    across = corner - crux
-    up = np.stack((-across[:, 1], across[:, 0]), axis=-1) * -1.0
-    up = up * np.sign(-up[:, 1:])
+    across = annulus - crux
+    up = np.stack((-across[:, 1], across[:, 0]), axis=-1)  # towards the apex, as long as the annulus is wide
     meet = crux + 0.5 * across + 0.1 * up
     leaflets = [
         _leaflet(crux, meet, crux + 0.12 * across + 0.42 * up, 0.0 * up, open_),
-        _leaflet(corner, meet, corner - 0.25 * across + 0.45 * up, 0.05 * up, open_),
+        _leaflet(annulus, meet, annulus - 0.25 * across + 0.45 * up, 0.05 * up, open_),
     ]
     return wall, chamber, leaflets
 
 
 def _spline(points: list[np.ndarray], nodes: int = 81) -> Curve:
+    """A smooth curve through moving points."""
     knots = np.stack(np.broadcast_arrays(*points), axis=0)
     u = np.linspace(0.0, 1.0, nodes)
     return np.moveaxis(CubicSpline(np.linspace(0, 1, len(points)), knots, axis=0)(u), 0, 1)

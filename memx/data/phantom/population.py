@@ -47,7 +47,7 @@ class View:
 
 @dataclass(frozen=True)
 class Patient:
-    """One invented patient. EF in percent, volumes in millilitres; `systole` is the share of the cycle from ED to ES."""
+    """One invented patient. EF in percent, volumes in millilitres; `systole` is the share of a cycle from ED to ES."""
 
     seed: int
     index: int

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
+from scipy.ndimage import label
 
 from memx.data.phantom import anatomy, cycle, tissue, ultrasound
 from memx.data.phantom.population import Patient
+from memx.data.phantom.scatterers import scatter
 from memx.data.phantom.solid import ViewName
 
 LV, MYOCARDIUM, ATRIUM = 1, 2, 3
@@ -76,7 +78,7 @@ def simulate(
     if images:
         stream = int(view[0])
         tissues = tissue.ribbons(patient, view, shape, ultrasound.gaps(patient))
-        scatterers = tissue.scatter(tissues, patient.rng(50, stream))
+        scatterers = scatter(tissues, patient.rng(50, stream))
         machine = ultrasound.scanner(patient, view, size)
         video = ultrasound.film(machine, scatterers, range(1, count + 1), grid, patient.rng(60, stream))
     return Simulation(
@@ -99,10 +101,16 @@ def _labels(shape: anatomy.Anatomy, frame: int, grid: ultrasound.Grid) -> UInt8[
     out = np.zeros((grid.rows, grid.cols), np.uint8)
     for value, curve in ((MYOCARDIUM, shape.muscle()), (ATRIUM, shape.atrium), (LV, shape.cavity())):
         out[fill(_pixels(curve[frame], grid), out.shape)] = value
+    for value in (LV, MYOCARDIUM, ATRIUM):
+        parts = np.zeros(out.shape, np.int32)
+        label(out == value, output=parts)
+        if parts.max() > 1:  # a sliver thinner than a pixel, as where the atrium meets the annulus
+            largest = np.bincount(parts.ravel())[1:].argmax() + 1
+            out[(parts > 0) & (parts != largest)] = 0
     return out
 
 
-def fill(polygon: Float[np.ndarray, "m 2"], shape: tuple[int, int]) -> np.ndarray:
+def fill(polygon: Float[np.ndarray, "m 2"], shape: tuple[int, int]) -> Bool[np.ndarray, "y x"]:
     """The pixels whose centres lie inside a closed polygon of (column, row) points, by the even-odd rule."""
     x0, y0 = polygon.T
     x1, y1 = np.roll(polygon, -1, axis=0).T

@@ -87,7 +87,8 @@ def _moments(heart: Heart) -> tuple[float, float, float]:
         )
         for walls in WALLS.values()
     )
-    return tuple(float(np.mean(square * term)) for term in (a0 * b0, a0 * b1 + a1 * b0, a1 * b1))
+    c0, c1, c2 = (float(np.mean(square * term)) for term in (a0 * b0, a0 * b1 + a1 * b0, a1 * b1))
+    return c0, c1, c2
 
 
 def inward(

@@ -18,13 +18,13 @@ from jaxtyping import Float, UInt8
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from memx.data.phantom.population import Patient
+from memx.data.phantom.scatterers import Scatterers
 from memx.data.phantom.solid import ViewName
-from memx.data.phantom.tissue import Scatterers
 
 _BY_QUALITY = {  # haze, noise and blood in dB relative to muscle; number of shadows; drop-out; width of the PSF
-    "Good": {"haze": -13.0, "noise": -46.0, "blood": -36.0, "shadows": 0.8, "gaps": 0.5, "blur": 1.0},
-    "Medium": {"haze": -8.0, "noise": -40.0, "blood": -31.0, "shadows": 1.8, "gaps": 1.5, "blur": 1.2},
-    "Poor": {"haze": -4.0, "noise": -33.0, "blood": -26.0, "shadows": 2.8, "gaps": 3.0, "blur": 1.45},
+    "Good": {"haze": -13.0, "noise": -46.0, "blood": -36.0, "shadows": 0.8, "gaps": 0.6, "blur": 1.0},
+    "Medium": {"haze": -8.0, "noise": -40.0, "blood": -31.0, "shadows": 1.8, "gaps": 1.4, "blur": 1.2},
+    "Poor": {"haze": -4.0, "noise": -33.0, "blood": -26.0, "shadows": 2.8, "gaps": 2.8, "blur": 1.45},
 }
 
 
@@ -108,14 +108,14 @@ def scanner(patient: Patient, view: ViewName, rows: int) -> Scanner:
     loss = loss + 2.5 * gaussian_filter1d(rng.normal(size=samples), samples / 14)[:, None] * np.sqrt(samples / 4)
     for _ in range(rng.poisson(of["shadows"])):
         at = np.sign(rng.normal()) * rng.beta(2.5, 1.2)
-        wide, deep = rng.uniform(0.05, 0.16), rng.uniform(8, 28)
+        wide, deep = rng.uniform(0.08, 0.2), rng.uniform(8, 24)
         begin = rng.uniform(0.0, 0.35) * depth
         loss = loss - deep * np.exp(-0.5 * ((a - at) / wide) ** 2) / (1 + np.exp(-(r - begin) / 5.0))
 
     reach = rng.uniform(12, 30)
     bands = gaussian_filter1d(rng.normal(size=samples), 2.0 / (depth / samples))[:, None]
     bands = bands / bands.std()
-    haze = of["haze"] + rng.uniform(-4, 4) - 20 * np.log10(np.e) * np.maximum(r - 12, 0) / reach / 2 + 1.5 * bands
+    haze = of["haze"] + rng.uniform(-5, 6) - 20 * np.log10(np.e) * np.maximum(r - 12, 0) / reach / 2 + 1.5 * bands
     haze = np.maximum(haze, of["haze"] - rng.uniform(19, 27)) + 10 * np.exp(-r / 4.0)
     patches = gaussian_filter(rng.normal(size=(samples, lines)), (samples / 12, lines / 8), mode="nearest")
     haze = haze + 3 * np.clip(patches / patches.std(), -1.5, 1.5)
@@ -134,8 +134,8 @@ def scanner(patient: Patient, view: ViewName, rows: int) -> Scanner:
         blood=10 ** ((of["blood"] + rng.uniform(-4, 3)) / 20),
         smooth=rng.uniform(0.6, 1.1) * max(1.0, samples / 256),
         range_db=rng.uniform(46, 60),
-        top_db=rng.uniform(13, 20),
-        gamma=rng.uniform(1.2, 2.1),
+        top_db=rng.uniform(12, 18),
+        gamma=rng.uniform(1.1, 1.8),
     )
 
 
@@ -203,8 +203,8 @@ def _splat(scan: Scanner, scatterers: Scatterers, frame: int) -> np.ndarray:
     where = np.concatenate((corner, corner + 1, corner + scan.lines, corner + scan.lines + 1))
     share = np.concatenate(((1 - rf) * (1 - af), (1 - rf) * af, rf * (1 - af), rf * af))
     size = scan.samples * scan.lines
-    real = np.bincount(where, share * np.tile(amplitude.real, 4), size)
-    imag = np.bincount(where, share * np.tile(amplitude.imag, 4), size)
+    real = np.bincount(where, share * np.tile(np.real(amplitude), 4), size)
+    imag = np.bincount(where, share * np.tile(np.imag(amplitude), 4), size)
     return (real + 1j * imag).astype(np.complex64).reshape(scan.samples, scan.lines)
 
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from memx.data.streams.base import Facts, Stream, check_complete
 from memx.data.streams.dicom_calibration import frame_rate, pixel_spacing
 from memx.data.streams.intensity import Intensity
 from memx.errors import DataError
 
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    BytesLengthException,
+    struct.error,
+)
 _REQUIRED = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
 
 
@@ -32,7 +43,9 @@ class DicomStream(Stream):
 
     def __init__(self, path: Path, *, colour: bool = False):
         self.header = _read_header(path)
-        super().__init__(path, _facts(path, self.header), colour=colour)
+        with _reading(path):
+            facts = _facts(path, self.header)
+        super().__init__(path, facts, colour=colour)
 
     def declared_intensity(self) -> Intensity | None:
         unsigned = self.header.get("PixelRepresentation", 0) == 0
@@ -70,16 +83,31 @@ def _remedy(header: Dataset) -> str:
     )
 
 
-def _read_header(path: Path) -> Dataset:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what pydicom raises on a header that it cannot make sense of into a DataError."""
     try:
-        header = pydicom.dcmread(path, defer_size=1024)
+        yield
     except InvalidDicomError:
-        raise DataError(f"{path}: not a DICOM file (no DICM mark after the first 128 bytes)") from None
-    except (OSError, EOFError, ValueError, AttributeError, struct.error) as error:
-        raise DataError(f"{path}: not a readable DICOM file ({error})") from None
-    what = header.get("SOPClassUID", UID("")).name or "DICOM object"
-    if "PixelData" not in header:
-        raise DataError(f"{path}: this {what} has no pixel data; give the file that holds the clip itself")
+        raise DataError(f"{path}: not a DICOM file (no DICOM mark after the first 128 bytes)") from None
+    except _DAMAGED as error:
+        raise DataError(f"{path}: the DICOM header is damaged ({error}); copy it again from its source") from None
+
+
+def _read_header(path: Path) -> Dataset:
+    with _reading(path), path.open("rb") as file:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        pixels_follow = bool(file.read(1))
+        for _ in header.iterall():  # pydicom converts a value when it is first looked at
+            pass
+        deflated = header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        what = header.get("SOPClassUID", UID("")).name or "DICOM object"
+    if deflated:
+        raise DataError(f"{path}: deflated DICOM is not read; inflate it first: dcmconv +te IN OUT")
+    if not pixels_follow:
+        raise DataError(
+            f"{path}: this {what} has no pixel data, or was cut off before; give the file of the clip itself"
+        )
     missing = [word for word in _REQUIRED if header.get(word) in (None, "")]
     if missing:
         raise DataError(f"{path}: this {what} lacks {', '.join(missing)}, without which its pixels cannot be read")

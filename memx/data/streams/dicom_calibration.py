@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isclose
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 _CENTIMETRES = 3  # Physical Units X/Y Direction
 _TWO_DIMENSIONAL = 1  # Region Spatial Format
@@ -44,14 +45,21 @@ def frame_rate(header: Dataset) -> float | None:
     """Frames a second from Frame Time, Frame Time Vector, Cine Rate or Recommended Display Frame Rate, or None."""
     if time := _positive(header.get("FrameTime")):
         return 1000.0 / time
-    intervals = [float(value) for value in header.get("FrameTimeVector") or []][1:]
+    intervals = _numbers(header.get("FrameTimeVector"))[1:]
     if intervals and sum(intervals) > 0:
         return 1000.0 * len(intervals) / sum(intervals)
     return _positive(header.get("CineRate")) or _positive(header.get("RecommendedDisplayFrameRate"))
 
 
+def _numbers(value: object) -> list[float]:
+    """A value of any multiplicity as numbers; no value is an empty list."""
+    if value in (None, ""):
+        return []
+    return [float(str(item)) for item in (value if isinstance(value, MultiValue | list) else [value])]
+
+
 def _positive(value: object) -> float | None:
-    number = float(str(value)) if value not in (None, "") else 0.0
+    number = next(iter(_numbers(value)), 0.0)
     return number if number > 0 else None
 
 
@@ -93,7 +101,7 @@ def _plain_spacing(header: Dataset) -> tuple[float, float] | None:
     for group in header.get("SharedFunctionalGroupsSequence") or []:
         holders.extend(group.get("PixelMeasuresSequence") or [])
     for holder in holders:
-        values = [float(value) for value in holder.get("PixelSpacing") or []]
+        values = _numbers(holder.get("PixelSpacing"))
         if len(values) == 2 and min(values) > 0:
             return values[0], values[1]
     return None

@@ -70,7 +70,10 @@ def _facts(path: Path, header: Any) -> Facts:
     if len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[2] != 1) or 0 in shape:
         raise DataError(f"{path}: a clip is (x, y, t) or (x, y, 1, t), this NIfTI file is {tuple(shape)}")
     zooms = [float(zoom) for zoom in header.get_zooms()]
-    space_unit, time_unit = header.get_xyzt_units()
+    try:
+        space_unit, time_unit = header.get_xyzt_units()
+    except KeyError as error:
+        raise DataError(f"{path}: the NIfTI header is damaged: xyzt_units {error} is no unit") from None
     spacing, note = _spacing(zooms, space_unit)
     seconds = zooms[3] * _SECONDS.get(time_unit, 0.0) if len(shape) == 4 else 0.0
     return Facts(

@@ -37,7 +37,7 @@ class VideoStream(Stream):
             coloured = context.format is None or len(context.format.components) > 2
             facts = Facts(
                 size=(context.height, context.width),
-                length=track.frames or None,
+                length=track.frames - _cut_away(path, container) if track.frames else None,
                 fps=float(self.rate) if self.rate else None,
                 spacing_note="a video file carries no millimetre spacing",
                 coloured=coloured,
@@ -51,11 +51,10 @@ class VideoStream(Stream):
         return Intensity.of_bits(self.bits)
 
     def stored_frames(self) -> Iterator[np.ndarray]:
-        count = discarded = 0
+        count = 0
         with _open(self.path) as container:
             try:
                 for packet in container.demux(_track(self.path, container)):
-                    discarded += packet.is_discard  # cut away by an MP4 edit list
                     for frame in packet.decode():
                         if frame.is_corrupt:
                             raise DataError(
@@ -67,12 +66,22 @@ class VideoStream(Stream):
                 raise DataError(
                     f"{self.path}: frame {count} cannot be decoded, the file is truncated or damaged ({error.strerror})"
                 ) from None
-        check_complete(self.path, self.length, count + discarded)
+        check_complete(self.path, self.length, count)
 
 
 def frame_pixels(frame: av.VideoFrame, pixels: str) -> np.ndarray:
     """A decoded frame as an array (y, x) or (y, x, 3) of the named pixel format."""
     return frame.to_ndarray(format=pixels)
+
+
+def _cut_away(path: Path, container: InputContainer) -> int:
+    """How many frames the edit list of an MP4 or MOV file hides; they are counted in its header but never shown."""
+    if "mp4" not in container.format.name:
+        return 0
+    try:
+        return sum(packet.is_discard for packet in container.demux(_track(path, container)))
+    except FFmpegError as error:
+        raise DataError(f"{path}: the file is truncated or damaged ({error.strerror}); copy it again") from None
 
 
 def _open(path: Path) -> InputContainer:

@@ -1,0 +1,71 @@
+"""CAMUS's NIfTI layout: two half sequences a patient, their labels, their text files, and the split's lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import nibabel
+import numpy as np
+
+from memx.data.phantom.population import VIEWS, Patient
+from memx.data.phantom.simulation import Simulation, simulate
+
+_LISTS = {"train": "training", "val": "validation", "test": "testing"}
+
+
+class Writer:
+    """Adds patients to `root`; on leaving, writes the lists of the split."""
+
+    def __init__(self, root: Path, *, size: int, frames: int | None, aspect: float) -> None:
+        self.root, self.size, self.frames, self.aspect = root, size, frames, aspect
+        self.lists: dict[str, list[str]] = {part: [] for part in _LISTS}
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            folder = self.root / "database_split"
+            folder.mkdir()
+            for part, names in self.lists.items():
+                lines = "".join(f"{name}\n" for name in names)
+                (folder / f"subgroup_{_LISTS[part]}.txt").write_text(lines, encoding="utf-8")
+
+    def add(self, person: Patient, part: str) -> dict[str, str]:
+        """Simulate and write one patient; what the data set calls it."""
+        name = f"patient{person.index + 1:04d}"
+        folder = self.root / "database_nifti" / name
+        folder.mkdir(parents=True)
+        for view in VIEWS:
+            clip = simulate(person, view, size=self.size, aspect=self.aspect, frames=self.frames)
+            stem = f"{name}_{view}"
+            for suffix, array in (("", clip.video), ("_gt", clip.labels)):
+                _save(folder / f"{stem}_half_sequence{suffix}.nii.gz", array, clip)
+                _save(folder / f"{stem}_ED{suffix}.nii.gz", array[clip.ed], clip)
+                _save(folder / f"{stem}_ES{suffix}.nii.gz", array[clip.es], clip)
+            (folder / f"Info_{view}.cfg").write_text(_info(person, clip), encoding="utf-8")
+        self.lists[part].append(name)
+        return {"name": name}
+
+
+def _save(path: Path, array: np.ndarray, clip: Simulation) -> None:
+    """Write (t, y, x) or (y, x) as (x, y, t) or (x, y), with the spacing and ITK's axes in the header."""
+    rows, cols = clip.spacing
+    nibabel.save(nibabel.Nifti1Image(array.T, np.diag([-cols, -rows, 1.0, 1.0])), path)
+
+
+def _info(person: Patient, clip: Simulation) -> str:
+    entries = {
+        "ED": clip.ed + 1,
+        "ES": clip.es + 1,
+        "NbFrame": len(clip.video),
+        "Sex": person.sex,
+        "Age": person.age,
+        "ImageQuality": person.quality,
+        "EF": f"{person.ef:.1f}",
+        "FrameRate": f"{clip.fps:.1f}",
+    }
+    return "".join(f"{key}: {value}\n" for key, value in entries.items())
