@@ -1,7 +1,8 @@
-"""A progress bar in one style."""
+"""A progress bar in one style; lines instead of a bar where the output is no terminal."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,10 @@ def bar(
     title: str, total: int | None, unit: str = "", *, console: Console | None = None
 ) -> Iterator[Callable[..., None]]:
     """Gives `advance(note="", steps=1)`; shows what is done, how fast, and the time left."""
+    console = console or Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _lines(title, total, unit, console)
+        return
     progress = Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -24,14 +29,40 @@ def bar(
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=console or Console(stderr=True),
+        console=console,
     )
     with progress:
         task = progress.add_task(title, total=total, note="", speed="")
 
         def advance(note: str = "", steps: int = 1) -> None:
             speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
-            shown = "" if not speed else f"{speed:.2f}/s" if speed >= 1 else f"{1 / speed:.2f} s each"
-            progress.update(task, advance=steps, note=note, speed=shown)
+            progress.update(task, advance=steps, note=note, speed=_speed(speed) if speed else "")
 
         yield advance
+
+
+def _lines(title: str, total: int | None, unit: str, console: Console) -> Callable[..., None]:
+    """A line for every tenth of the work: what a log file wants."""
+    started, done, shown = time.perf_counter(), 0, 0
+
+    def advance(note: str = "", steps: int = 1) -> None:
+        nonlocal done, shown
+        done += steps
+        tenth = done * 10 // total if total else 0
+        if tenth > shown:
+            shown = tenth
+            elapsed = time.perf_counter() - started
+            left = elapsed / done * (total - done) if total else 0
+            parts = [
+                f"{title} {done}/{total} {unit}".rstrip(),
+                _speed(done / elapsed),
+                f"{elapsed:.0f} s, {left:.0f} s left",
+                note,
+            ]
+            console.print("  ".join(part for part in parts if part), soft_wrap=True)
+
+    return advance
+
+
+def _speed(rate: float) -> str:
+    return f"{rate:.2f}/s" if rate >= 1 else f"{1 / rate:.2f} s each"

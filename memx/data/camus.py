@@ -191,7 +191,7 @@ def _read_nifti(file: Path, axes: int) -> _Image:
     """NIfTI keeps (x, y) or (x, y, t); the axes are turned round to (y, x) or (t, y, x)."""
     try:
         image = nifti1.load(file)
-        promised = math.prod(image.shape) * image.get_data_dtype().itemsize
+        promised = math.prod(image.shape) * np.dtype(image.get_data_dtype()).itemsize
         if promised > _MOST_DEFLATED * file.stat().st_size:
             raise ValueError(f"its header promises {image.shape} pixels, more than the file can hold")
         pixels = np.asarray(image.dataobj)

@@ -103,7 +103,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         video, labels = clip.video, clip.labels
         for transform in self.augment:
             video, labels = transform(video, labels, rng)
-        masks = [torch.isin(labels, torch.tensor(values)) for values in self.structures.values()]
+        masks = [_any_of(labels, values) for values in self.structures.values()]
         return {
             "video": with_channels(video, self.channels).contiguous(),
             "masks": torch.stack(masks, dim=1).float(),
@@ -234,6 +234,14 @@ def _checked(clip: Clip, case: Case) -> Clip:
             f"the video has (t, y, x) = {(t, y, x)}"
         )
     return clip
+
+
+def _any_of(labels: Tensor, values: Sequence[int]) -> Tensor:
+    """Where a label is one of `values`; comparing is much faster than `torch.isin`, which sorts."""
+    mask = labels == values[0]
+    for value in values[1:]:
+        mask |= labels == value
+    return mask
 
 
 def _ends(labelled: Tensor) -> Tensor:

@@ -111,8 +111,9 @@ class Folder(Layout):
         for path, frame in zip(images.values(), frames, strict=True):
             if frame.shape[-2:] != frames[0].shape[-2:]:
                 raise DataError(
-                    f"{path}: this frame is {frame.shape[-2]} × {frame.shape[-1]} pixels (y × x), the first, {first.name}, "
-                    f"is {frames[0].shape[-2]} × {frames[0].shape[-1]}; all frames of a clip have one size"
+                    f"{path}: this frame is {frame.shape[-2]} × {frame.shape[-1]} pixels (y × x), "
+                    f"the first, {first.name}, is {frames[0].shape[-2]} × {frames[0].shape[-1]}; "
+                    "all frames of a clip have one size"
                 )
         channels = max(frame.shape[0] for frame in frames)
         video = np.stack([np.broadcast_to(frame, (channels, *frame.shape[-2:])) for frame in frames])

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import AfterValidator, Field
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from memx.registry import transforms
 
@@ -145,20 +146,15 @@ class Rotate(Transform):
 
 
 def _affine(video: Tensor, labels: Tensor, *, degrees: float = 0.0, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Turn and scale about the centre. Frames go in as channels, so that all of them are moved by the same grid."""
-    from monai.transforms.spatial.array import Affine  # takes seconds to import
+    """Turn and scale about the centre of the frame. Frames go in as channels: one grid moves all of them.
 
-    common: dict[str, Any] = {
-        "rotate_params": -math.radians(degrees),
-        "scale_params": (1 / scale, 1 / scale),
-        "padding_mode": "zeros",
-        "image_only": True,
-    }
-    moved = torch.as_tensor(Affine(mode="bilinear", **common)(video.flatten(0, 1)))
-    classes = torch.as_tensor(Affine(mode="nearest", **common)(labels.float()))
-    return _plain(moved).reshape(video.shape).clamp(0, 1), _plain(classes).to(labels.dtype)
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """Without MONAI's metadata."""
-    return tensor.as_subclass(Tensor)
+    The grid says where in the input, in coordinates of −1..1 an axis, each output pixel comes from. The turn is one in
+    pixels, so its off-diagonal terms carry the aspect ratio.
+    """
+    y, x = labels.shape[-2:]
+    cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
+    back = torch.tensor([[cos, -sin * y / x, 0.0], [sin * x / y, cos, 0.0]])
+    grid = affine_grid(back[None], [1, 1, y, x], align_corners=False)
+    moved = grid_sample(video.flatten(0, 1)[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    classes = grid_sample(labels[None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return moved[0].reshape(video.shape).clamp(0, 1), classes[0].to(labels.dtype)

@@ -381,9 +381,10 @@ def inputs_are_not_changed(factory: Factory, case: Case) -> None:
     memory = case.memory(factory)
     clip, state = case.clip(), case.state(memory)
     kept = [x.clone() for x in (*_leaves(clip).values(), *state.tensors().values(), *memory.parameters())]
-    for form in _forms(memory):
+    for form in ("write and read", *_forms(memory)):
         leaves = clip.map(lambda x: x.requires_grad_())
-        out, _ = memory.scan(leaves, state, form=form)
+        direct = form == "write and read"
+        out, _ = fold(memory, leaves, state) if direct else memory.scan(leaves, state, form=form)
         out.sum().backward()
         now = (*_leaves(clip).values(), *state.tensors().values(), *memory.parameters())
         if any(not torch.equal(a, b) for a, b in zip(kept, now, strict=True)):

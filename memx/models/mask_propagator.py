@@ -29,6 +29,15 @@ from memx.sensory.base import SensorySlot
 
 MemorySlot = Annotated[Callable[..., Memory], Slot("memory")]
 
+_RESNET_50 = Part("encoder", "resnet", {"depth": 50})
+_RESNET_18 = Part("encoder", "resnet", {"depth": 18})
+_KPFF = Part("fusion", "kpff")
+_RESIDUAL = Part("fusion", "residual")
+_GATED_DELTA = Part("memory", "gated_delta")
+_GRU = Part("sensory", "gru")
+_OBJECT_TRANSFORMER = Part("refiner", "object_transformer")
+_UPSAMPLE = Part("decoder", "upsample")
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -47,14 +56,15 @@ class MaskPropagator(nn.Module):
 
     For each frame t, with the last masks m_{t−1} (zeros before the first frame) and the sensory state h:
 
-        f16, f8, f4 = image_encoder(x_t);  Φ = conv1×1 f16                         encode
-        K = key_fusion(conv3×3(conv1×1 f16), Φ)                                    key; it is the query as well
-        v = value_fusion(value_encoder([x_t, m_{t−1}, others]), Φ);  h ← GRU(v, h) encode the last masks as values
-        r, S = memory.step(S, (K, v))                                              write and read
-        p = pixel_fusion(Φ, r + conv1×1([h, m_{t−1}, others]))                     fuse
-        p ← refiner(p; m_{t−1}, v)                                                 refine
-        ℓ = decoder(p, f8, f4);  m_t = softmax(upsample(aggregate(σ(ℓ))))          decode
-        h ← GRU(decoder's maps, h)                                                 update the sensory state
+        encode  f16, f8, f4 = image_encoder(x_t);  Φ = conv1×1 f16
+        key     K = key_fusion(conv3×3(conv1×1 f16), Φ), the query as well
+        value   v = value_fusion(value_encoder([x_t, m_{t−1}, others]), Φ)
+        sense   h ← sensory(v, h)
+        recall  r, S = memory.step(S, (K, v))
+        fuse    p = pixel_fusion(Φ, r + conv1×1([h, m_{t−1}, others]))
+        refine  p ← refiner(p; m_{t−1}, v)
+        decode  ℓ = decoder(p, f8, f4);  m_t = softmax(upsample(aggregate(σ(ℓ))))
+        sense   h ← sensory(decoder's maps, ℓ, h)
 
     The memory is handed the key as it is; softmax over channels, unit norm and the like are the memory's own options.
     The defaults are GDKVM's network, 35,078,282 parameters with its memory.
@@ -77,10 +87,10 @@ class MaskPropagator(nn.Module):
         *,
         image_encoder: Annotated[
             EncoderSlot, Field(description="frame → feature maps; the deepest one's stride is the memory's")
-        ] = Part("encoder", "resnet", {"depth": 50}),
+        ] = _RESNET_50,
         value_encoder: Annotated[
             EncoderSlot, Field(description="frame and masks → features at the same stride")
-        ] = Part("encoder", "resnet", {"depth": 18}),
+        ] = _RESNET_18,
         key_dim: Annotated[int, Field(ge=1, description="channels of a key")] = 64,
         value_dim: Annotated[int, Field(ge=1, description="channels of a value")] = 256,
         pixel_dim: Annotated[
@@ -89,25 +99,15 @@ class MaskPropagator(nn.Module):
         sensory_dim: Annotated[int, Field(ge=1, description="channels of the sensory state")] = 256,
         key_fusion: Annotated[
             FusionSlot | None, Field(description="fuses key and pixel feature; null: the key alone")
-        ] = Part("fusion", "kpff"),
-        value_fusion: Annotated[FusionSlot, Field(description="fuses value and pixel feature")] = Part(
-            "fusion", "residual"
-        ),
-        pixel_fusion: Annotated[FusionSlot, Field(description="fuses pixel feature and readout")] = Part(
-            "fusion", "residual"
-        ),
-        memory: Annotated[
-            MemorySlot, Field(description="what is remembered of earlier frames, and how it is read")
-        ] = Part("memory", "gated_delta"),
-        sensory: Annotated[SensorySlot | None, Field(description="a recurrent map for each object; null: none")] = Part(
-            "sensory", "gru"
-        ),
+        ] = _KPFF,
+        value_fusion: Annotated[FusionSlot, Field(description="fuses value and pixel feature")] = _RESIDUAL,
+        pixel_fusion: Annotated[FusionSlot, Field(description="fuses pixel feature and readout")] = _RESIDUAL,
+        memory: Annotated[MemorySlot, Field(description="what is kept of earlier frames, and how")] = _GATED_DELTA,
+        sensory: Annotated[SensorySlot | None, Field(description="recurrent map an object; null: none")] = _GRU,
         refiner: Annotated[
             RefinerSlot | None, Field(description="refines the fused maps object by object; null: none")
-        ] = Part("refiner", "object_transformer"),
-        decoder: Annotated[DecoderSlot, Field(description="fused maps and finer features → mask logits")] = Part(
-            "decoder", "upsample"
-        ),
+        ] = _OBJECT_TRANSFORMER,
+        decoder: Annotated[DecoderSlot, Field(description="fused maps and finer features → mask logits")] = _UPSAMPLE,
         pixel_pairing: Annotated[
             Literal["current", "previous"],
             Field(description="frame whose pixel feature joins a value: current (paper) or previous (releases)"),

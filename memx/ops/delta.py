@@ -7,8 +7,8 @@ from typing import Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memx.ops.dispatch import choose
 from memx.ops.call import Call
+from memx.ops.dispatch import choose
 from memx.ops.shapes import Sizes
 
 Form = Literal["chunk", "recurrent"]

@@ -27,7 +27,7 @@ def ellipse_labels(frames: int, size: tuple[int, int]) -> np.ndarray:
 
 def grey(labels: np.ndarray) -> np.ndarray:
     """A picture of the labels, uint8, with a gradient that tells rows from columns."""
-    t, y, x = labels.shape
+    _, y, x = labels.shape
     ramp = np.linspace(0, 40, y)[:, None] + np.linspace(0, 20, x)
     return (np.array([40, 10, 160, 90])[labels] + ramp).astype(np.uint8)
 
@@ -68,7 +68,8 @@ def make_camus(tmp_path: Path) -> Callable[..., Path]:
                 write_nifti(folder / f"{patient}_{view}_half_sequence_gt.nii.gz", stored, spacing)
                 ed, es = (frames, 1) if reverse else (1, frames)
                 (folder / f"Info_{view}.cfg").write_text(
-                    f"ED: {ed}\nES: {es}\nNbFrame: {frames}\nSex: F\nAge: 56\nImageQuality: Good\nEF: 54.5\nFrameRate: 50.5\n"
+                    f"ED: {ed}\nES: {es}\nNbFrame: {frames}\nSex: F\nAge: 56\n"
+                    "ImageQuality: Good\nEF: 54.5\nFrameRate: 50.5\n"
                 )
         for name, numbers in (splits or {}).items():
             file = root / "database_split" / f"subgroup_{name}.txt"

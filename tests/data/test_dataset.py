@@ -298,5 +298,5 @@ def test_the_fingerprint_covers_folders_and_names_a_missing_file(make_folder):
     (root / "masks" / "clip1" / "1.png").unlink()
     assert fingerprint(layout, cases) != first
     gone = Case("x", "x", "", "train", {"video": root / "gone.avi"})
-    with pytest.raises(DataError, match="gone.avi: cannot be read"):
+    with pytest.raises(DataError, match=r"gone.avi: cannot be read"):
         fingerprint(layout, [gone])

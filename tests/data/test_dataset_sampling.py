@@ -84,7 +84,7 @@ def test_phases_outside_a_window_are_unknown():
 
 
 def test_ed_es_without_phases_says_what_to_use():
-    with pytest.raises(DataError, match="p7 4CH: ED and ES are unknown, .* use `all` or `window`"):
+    with pytest.raises(DataError, match=r"p7 4CH: ED and ES are unknown, .* use `all` or `window`"):
         frame_indices(_clip(4, patient="p7", view="4CH"), 2, "ed_es")
 
 

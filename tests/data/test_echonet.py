@@ -157,7 +157,7 @@ def test_the_video_folder_stays_inside_the_root(make_echonet):
 
 
 def test_fill_polygon_draws_the_known_triangle():
-    """The worked example of scikit-image's `draw.polygon`, rows (1, 2, 8) and columns (1, 7, 4): edges count as inside."""
+    """The worked example in the documentation of scikit-image's `draw.polygon`: edges count as inside."""
     mask = fill_polygon(np.array([1, 7, 4]), np.array([1, 2, 8]), (10, 10))
     rows = [np.flatnonzero(row).tolist() for row in mask]
     assert rows == [[], [1], [2, 3, 4, 5, 6, 7], [2, 3, 4, 5, 6], [3, 4, 5, 6], [3, 4, 5], [4, 5], [4], [4], []]

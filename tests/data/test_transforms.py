@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pydantic
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.transforms.spatial.array import Affine
 
 from memx.data.transforms import Contrast, Gamma, Rotate, Scale
 from memx.registry import transforms
@@ -146,7 +149,7 @@ def test_contrast_keeps_the_mean_of_the_clip_and_scales_its_spread():
 @settings(deadline=None, max_examples=25)
 @given(st.sampled_from(GEOMETRIC), st.integers(0, 2**32 - 1))
 def test_image_and_labels_move_alike(transform, seed):
-    """The picture holds every pixel's own coordinates, the labels its number: after the move both name the same place."""
+    """The picture holds each pixel's coordinates, the labels its number: after the move both name one place."""
     y, x = 24, 30
     place = _coordinates((y, x))
     numbers = torch.arange(1, y * x + 1).reshape(1, y, x)
@@ -165,6 +168,20 @@ def test_a_quarter_turn_is_anticlockwise_about_the_centre():
     moved, classes = Rotate().apply(video, labels, 90.0)
     torch.testing.assert_close(moved, torch.rot90(video, 1, (-2, -1)), rtol=0, atol=1e-4)
     assert torch.equal(classes, torch.rot90(labels, 1, (-2, -1)))
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.floats(-180, 180), st.floats(0.5, 2), st.integers(8, 40), st.integers(8, 40))
+def test_rotation_and_scale_agree_with_monai(degrees, factor, y, x):
+    video, labels = _clip(size=(y, x))
+    for transform, strength, options in (
+        (Rotate(), degrees, {"rotate_params": -math.radians(degrees)}),
+        (Scale(), factor, {"scale_params": (1 / factor, 1 / factor)}),
+    ):
+        oracle = Affine(mode="bilinear", padding_mode="zeros", image_only=True, **options)
+        expected = torch.as_tensor(oracle(video.flatten(0, 1))).as_subclass(torch.Tensor)
+        moved, _ = transform.apply(video, labels, strength)
+        torch.testing.assert_close(moved.flatten(0, 1), expected, rtol=0, atol=1e-4)
 
 
 def test_scaling_up_enlarges_about_the_centre():

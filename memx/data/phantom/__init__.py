@@ -3,8 +3,9 @@
 `patient` draws who is examined, `simulate` makes one clip with its truth, `write` makes a data set on disk.
 """
 
+from memx.data.phantom.dataset import LayoutName, write
 from memx.data.phantom.population import Patient, patient
 from memx.data.phantom.simulation import Simulation, simulate
-from memx.data.phantom.dataset import write
+from memx.data.phantom.solid import ViewName
 
-__all__ = ["Patient", "Simulation", "patient", "simulate", "write"]
+__all__ = ["LayoutName", "Patient", "Simulation", "ViewName", "patient", "simulate", "write"]

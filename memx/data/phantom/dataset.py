@@ -47,7 +47,8 @@ def write(
     exists and is not an empty folder, when a number is out of range, or when the disk refuses.
     """
     out = Path(out)
-    size = size or {"camus": 256, "echonet": 112}.get(layout, 0)
+    if size is None:
+        size = 112 if layout == "echonet" else 256
     _check(out, layout, patients, seed, size, frames, aspect)
     people = [patient(seed, index) for index in range(patients)]
     splits = split(patients, seed)

@@ -11,6 +11,7 @@ interpolated onto the pixels of the sector.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ _BY_QUALITY = {  # haze, noise and blood in dB relative to muscle; number of sha
     "Medium": {"haze": -8.0, "noise": -40.0, "blood": -31.0, "shadows": 1.8, "gaps": 1.4, "blur": 1.2},
     "Poor": {"haze": -4.0, "noise": -33.0, "blood": -26.0, "shadows": 2.8, "gaps": 2.8, "blur": 1.45},
 }
+_BEAM_MM = 0.55  # the beam is never narrower than this, so that its angle opens near the probe
 
 
 @dataclass(frozen=True)
@@ -145,12 +147,12 @@ def film(
     """Image the scatterers in the given frames of their motion."""
     dr, da = scan.step
     shape = (scan.samples, scan.lines)
-    axial = max(scan.axial / dr, 0.6)
-    focus = np.sqrt(scan.lateral**2 + (1.1 / np.maximum(np.linspace(0, scan.depth, scan.samples), 6.0)) ** 2 * 0.25)
-    narrow, wide = scan.lateral / da, 2.5 * scan.lateral / da
+    axial = max(float(scan.axial / dr), 0.6)
+    focus = np.hypot(scan.lateral, _BEAM_MM / np.maximum(np.linspace(0, scan.depth, scan.samples), 6.0))
+    narrow = float(scan.lateral / da)
     near = np.clip((focus - scan.lateral) / (1.5 * scan.lateral), 0, 1)[:, None].astype(np.float32)
     # A Gaussian filter of a white field keeps 1 / √(2 √π σ) of its amplitude a dimension: level everything on muscle.
-    unit = np.sqrt(2 * np.sqrt(np.pi) * axial) * np.sqrt(2 * np.sqrt(np.pi) * narrow)
+    unit = math.sqrt(4 * math.pi * axial * narrow)
     cell = _cell_area(scan)
     still, flow = _white(rng, shape), _white(rng, shape)
     pixels = _scan_conversion(scan, grid)
@@ -160,12 +162,12 @@ def film(
     noise = scan.noise.astype(np.float32)[:, None]
     out = np.zeros((len(frames), grid.rows * grid.cols), np.uint8)
     for i, frame in enumerate(frames):
-        still = 0.97 * still + np.sqrt(1 - 0.97**2) * _white(rng, shape)
-        flow = 0.55 * flow + np.sqrt(1 - 0.55**2) * _white(rng, shape)
+        still = _drift(still, 0.97, rng)
+        flow = _drift(flow, 0.55, rng)
         field = _splat(scan, scatterers, frame) / np.sqrt(cell) + veil * still + scan.blood * flow
         field = gaussian_filter1d(field, axial, axis=0, mode="constant", truncate=3.0)
         sharp = gaussian_filter1d(field, narrow, axis=1, mode="constant", truncate=3.0)
-        blurred = gaussian_filter1d(field, wide, axis=1, mode="constant", truncate=3.0) * np.float32(1.6)
+        blurred = gaussian_filter1d(field, 2.5 * narrow, axis=1, mode="constant", truncate=3.0) * np.float32(1.6)
         lobes = gaussian_filter1d(field, 6 * narrow, axis=1, mode="constant", truncate=2.5) * np.float32(2.5)
         field = (sharp + near * (blurred - sharp) + scan.sidelobe * lobes) * unit * loss
         field = field + noise * _white(rng, shape)
@@ -176,10 +178,15 @@ def film(
     return out.reshape(len(frames), grid.rows, grid.cols)
 
 
-def _white(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def _white(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Complex white noise of unit power."""
     both = rng.standard_normal((2, *shape), dtype=np.float32) * np.float32(np.sqrt(0.5))
-    return both[0] + 1j * both[1]
+    return both[0] + np.complex64(1j) * both[1]
+
+
+def _drift(noise: np.ndarray, memory: float, rng: np.random.Generator) -> np.ndarray:
+    """The next frame of unit noise that keeps the share `memory` of itself."""
+    return memory * noise + math.sqrt(1 - memory**2) * _white(rng, noise.shape)
 
 
 def _cell_area(scan: Scanner) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+from nibabel.wrapstruct import WrapStructError
 
 from memx.data.streams.base import Facts, Stream
 from memx.data.streams.intensity import Intensity
@@ -18,7 +20,17 @@ from memx.errors import DataError
 
 _MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error)
+_UNREADABLE = (
+    ImageFileError,
+    HeaderDataError,
+    HeaderTypeError,
+    WrapStructError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+)
+_MOST_DEFLATED = 1032  # gzip never packs tighter
 
 
 class NiftiStream(Stream):
@@ -69,6 +81,7 @@ def _facts(path: Path, header: Any) -> Facts:
     shape = header.get_data_shape()
     if len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[2] != 1) or 0 in shape:
         raise DataError(f"{path}: a clip is (x, y, t) or (x, y, 1, t), this NIfTI file is {tuple(shape)}")
+    _check_size(path, int(header.get_data_offset()) + math.prod(shape) * header.get_data_dtype().itemsize)
     zooms = [float(zoom) for zoom in header.get_zooms()]
     try:
         space_unit, time_unit = header.get_xyzt_units()
@@ -84,6 +97,17 @@ def _facts(path: Path, header: Any) -> Facts:
         spacing_note=note,
         coloured=header.get_data_dtype().fields is not None,
     )
+
+
+def _check_size(path: Path, promised: int) -> None:
+    """Refuse a header that claims more data than the file can hold, before memory is reserved for the claim."""
+    there = path.stat().st_size
+    packed = path.name.lower().endswith(".gz")
+    if promised > there * (_MOST_DEFLATED if packed else 1):
+        raise DataError(
+            f"{path}: the header promises {promised} bytes, the file has {there}{' packed' if packed else ''}; it is "
+            "truncated or damaged, so copy it again from its source"
+        )
 
 
 def _spacing(zooms: list[float], unit: str) -> tuple[tuple[float, float] | None, str]:
