@@ -12,10 +12,11 @@ from memx._version import __version__
 
 if TYPE_CHECKING:
     from memx import ops
+    from memx.engine.checkpoint import load
     from memx.errors import CheckpointError, DataError, RecipeError, UserError
     from memx.memory.base import Cost, Memory, Shape, Tokens
     from memx.memory.state import State
-    from memx.models.build import build, load
+    from memx.models.build import build
     from memx.recipe import Recipe
     from memx.registry import (
         Part,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Recipe": "memx.recipe",
     "build": "memx.models.build",
-    "load": "memx.models.build",
+    "load": "memx.engine.checkpoint",
     "Memory": "memx.memory.base",
     "Tokens": "memx.memory.base",
     "Shape": "memx.memory.base",

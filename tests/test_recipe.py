@@ -117,6 +117,13 @@ def test_misfits_of_dimensions_name_the_component() -> None:
         build(Recipe.load("gdkvm_phantom", ["model.memory.heads=7"]))
 
 
+def test_several_structures_need_something_that_tells_them_apart() -> None:
+    three = "data.structures={lv: [1], myo: [2], la: [3]}"
+    with pytest.raises(RecipeError, match=r"names 3 \(lv, myo, la\).*model\.identities=3"):
+        build(Recipe.load("gdkvm_phantom", [three]))
+    build(Recipe.load("gdkvm_phantom", [three, "model.identities=3"]))
+
+
 @pytest.mark.usefixtures("own_registry")
 def test_a_local_plugin_is_a_memory_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "leaky.py").write_text(PLUGIN)

@@ -5,21 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from memx.cli.progress import bar
-from memx.engine.checkpoint import fill, read_weights
+from memx.engine.checkpoint import read_weights, restore
 from memx.engine.datasets import find_cases
 from memx.engine.evaluate import evaluate
 from memx.engine.run import RunFolder
 from memx.engine.summary import write_evaluation
 from memx.metrics.scores import Scores
-from memx.models.build import build
 from memx.recipe import Recipe
 
 
 def run_evaluation(run: RunFolder, recipe: Recipe, split: str, device: str) -> tuple[Scores, Path]:
     """Score a run's best weights on a split; returns the scores and the report's path."""
     tensors, _ = read_weights(run.weights)
-    model = build(recipe)
-    fill(model, tensors, str(run.weights))
+    model = restore(recipe, tensors, str(run.weights))
     _, cases = find_cases(recipe, split)
     with bar(f"evaluating {split}", len(cases), "clips") as advance:
         found = evaluate(model.to(device), recipe, split, device=device, on_case=lambda done, total: advance())

@@ -9,10 +9,9 @@ from rich.table import Table
 
 from memx.cli.progress import bar
 from memx.data.streams import find_clips, open_stream
-from memx.engine.checkpoint import fill, load_checkpoint
+from memx.engine.checkpoint import load_checkpoint, restore
 from memx.engine.predict import Prediction, output_folders, predict_clip
 from memx.engine.summary import write_prediction_report
-from memx.models.build import build
 from memx.recipe import Recipe
 
 
@@ -23,9 +22,7 @@ def run_prediction(
     recipe, tensors = load_checkpoint(run)
     if overrides:
         recipe = Recipe.from_dict(recipe.dump(), overrides)
-    model = build(recipe)
-    fill(model, tensors, str(run))
-    model = model.to(device).eval()
+    model = restore(recipe, tensors, str(run)).to(device)
     streams = [open_stream(path, colour=recipe.data.channels == 3) for path in find_clips([Path(p) for p in inputs])]
     predictions = []
     for stream, folder in zip(streams, output_folders(streams, out), strict=True):

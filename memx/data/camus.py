@@ -76,7 +76,7 @@ class Camus(Layout):
             ),
         ] = "half",
     ):
-        self.views = views
+        self.views = tuple(dict.fromkeys(views))
         self.sequence = sequence
 
     def survey(self, root: Path) -> Survey:

@@ -11,9 +11,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from memx.encoders import no_pretrained
 from memx.engine.run import RunFolder
 from memx.errors import CheckpointError, nearest
 from memx.files import atomic
+from memx.models.base import VideoModel
+from memx.models.build import build
 from memx.recipe import Recipe
 
 
@@ -34,6 +37,27 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: not a safetensors checkpoint, or cut short: {error}") from None
+
+
+def load(path: str | Path, *, device: torch.device | str = "cpu") -> VideoModel:
+    """The trained network of a run folder or of a `.safetensors` file, in evaluation mode.
+
+    The recipe comes from the run folder, or from the file itself. No code is run but that of plug-ins that lie in the
+    run folder. Raises CheckpointError when there is no checkpoint, or it does not fit its recipe.
+    """
+    recipe, tensors = load_checkpoint(Path(path))
+    return restore(recipe, tensors, str(path)).to(device)
+
+
+def restore(recipe: Recipe, tensors: Mapping[str, Tensor], source: str) -> VideoModel:
+    """The network that a recipe describes with these tensors, in evaluation mode; no pretrained weights are fetched.
+
+    Raises CheckpointError naming the tensors of `source` that are missing, surplus or misshapen.
+    """
+    with no_pretrained():
+        model = build(recipe)
+    fill(model, tensors, source)
+    return model.eval()
 
 
 def load_checkpoint(path: Path) -> tuple[Recipe, dict[str, Tensor]]:

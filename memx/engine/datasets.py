@@ -21,7 +21,7 @@ def make_layout(recipe: Recipe) -> Layout:
 def find_root(recipe: Recipe, layout: Layout) -> Path:
     """The data set's folder; when the recipe names none, an error says where the data comes from."""
     if recipe.data.root is None:
-        raise DataError(f"recipe {recipe.name}: data.root is not set.\n{layout.source}".strip())
+        raise DataError(f"recipe {recipe.name}: data.root is not set. {layout.source}".strip())
     return recipe.data.root.expanduser()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from memx.data.clip import Clip
 from memx.data.dataset import with_channels
@@ -20,6 +19,7 @@ from memx.engine.segment import inference_precision, label_map
 from memx.metrics.overlap import dice
 from memx.metrics.protocol import Pair, Protocol
 from memx.metrics.scores import Scores
+from memx.models.base import VideoModel
 from memx.recipe import Recipe
 
 
@@ -50,7 +50,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
+    model: VideoModel,
     recipe: Recipe,
     split: str,
     *,
@@ -91,7 +91,7 @@ def evaluate(
     return Evaluation(scores, tuple(sorted(item[2] for item in worst)))
 
 
-def _case_pairs(model: nn.Module, recipe: Recipe, clip: Clip, device: str) -> Iterator[tuple[Pair, np.ndarray]]:
+def _case_pairs(model: VideoModel, recipe: Recipe, clip: Clip, device: str) -> Iterator[tuple[Pair, np.ndarray]]:
     data = recipe.data
     sampled = sample_frames(clip, data.frames, data.sampling, np.random.default_rng(recipe.seed))
     small = resize_clip(sampled, data.size)

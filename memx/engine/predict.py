@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
 from memx.data.dataset import with_channels
@@ -21,6 +20,7 @@ from memx.engine.segment import inference_precision, label_map
 from memx.errors import DataError
 from memx.files import atomic, write_text
 from memx.metrics.clinical import EjectionFraction, ejection_fraction, find_ed_es, single_plane_volume
+from memx.models.base import VideoModel
 from memx.recipe import Recipe
 from memx.report.figures import area_curve
 from memx.report.overlay import OverlayVideo, draw_overlay
@@ -61,7 +61,7 @@ class Prediction:
 
 @torch.no_grad()
 def predict_clip(
-    model: nn.Module,
+    model: VideoModel,
     recipe: Recipe,
     stream: Stream,
     folder: Path,

@@ -11,7 +11,7 @@ from typing import Any
 import accelerate
 import torch
 from accelerate.state import AcceleratorState
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from memx.engine.checkpoint import load_training_state, save_training_state, save_weights
@@ -55,7 +55,7 @@ class Trainer:
         AcceleratorState._reset_state(True)  # a second run in one process may ask for another precision
         precision = {"fp32": "no"}.get(train.precision, train.precision)
         self.accelerator = accelerate.Accelerator(mixed_precision=precision, cpu=self.device == "cpu")
-        self.model: nn.Module = build(self.recipe)
+        self.model = build(self.recipe)
         self.optimizer = make_optimizer(self.model, train)
         self.schedule = make_schedule(self.optimizer, train)
         self.loss = build_part(self.recipe.loss)

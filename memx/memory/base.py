@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,20 +13,21 @@ from torch import Tensor, nn
 from memx.memory.state import State, where_batch
 from memx.ops import quarantine
 from memx.ops.shapes import Sizes
+from memx.registry import Slot
 
 
 @dataclass(frozen=True)
 class Tokens:
     """What a frame, or a clip of frames, brings to a memory. Keys belong to the frame, values to the objects.
 
-    A frame has the shapes below; a clip has `t` after `b` in each.
+    A frame has no axis `t`; a clip has it after `b` in each.
     """
 
-    key: Float[Tensor, "b n k"]
-    query: Float[Tensor, "b n k"]
-    value: Float[Tensor, "b o n v"]
-    feature: Float[Tensor, "b n c"] | None = None
-    reset: Bool[Tensor, " b"] | None = None
+    key: Float[Tensor, "b *t n k"]
+    query: Float[Tensor, "b *t n k"]
+    value: Float[Tensor, "b *t o n v"]
+    feature: Float[Tensor, "b *t n c"] | None = None
+    reset: Bool[Tensor, "b *t"] | None = None
     """True where the memory must forget everything before this frame."""
 
     def frames(self) -> Iterator[Tokens]:
@@ -36,23 +37,19 @@ class Tokens:
 
     def frame(self, t: int) -> Tokens:
         """Frame `t` of a clip."""
-        return Tokens(
-            self.key[:, t],
-            self.query[:, t],
-            self.value[:, t],
-            None if self.feature is None else self.feature[:, t],
-            None if self.reset is None else self.reset[:, t],
-        )
+        return self._all(lambda x: x[:, t])
 
     def slice(self, start: int, stop: int) -> Tokens:
         """Frames start..stop of a clip, as a clip."""
-        return Tokens(
-            self.key[:, start:stop],
-            self.query[:, start:stop],
-            self.value[:, start:stop],
-            None if self.feature is None else self.feature[:, start:stop],
-            None if self.reset is None else self.reset[:, start:stop],
-        )
+        return self._all(lambda x: x[:, start:stop])
+
+    def __getitem__(self, index: Any) -> Tokens:
+        """Some items of the batch, by slice, mask or list: `tokens[1:2]`."""
+        return self._all(lambda x: x[index])
+
+    def fold(self) -> Tokens:
+        """The frames of a clip as so many batch items: a frame whose batch is b · t."""
+        return self._all(lambda x: x.flatten(0, 1))
 
     def replace(self, **changes: Tensor | None) -> Tokens:
         return replace(self, **changes)
@@ -62,10 +59,10 @@ class Tokens:
         feature = None if self.feature is None else function(self.feature)
         return Tokens(function(self.key), function(self.query), function(self.value), feature, self.reset)
 
-    def fold(self) -> Tokens:
-        """The frames of a clip as so many batch items: a frame whose batch is b · t."""
-        reset = None if self.reset is None else self.reset.flatten(0, 1)
-        return self.map(lambda x: x.flatten(0, 1)).replace(reset=reset)
+    def _all(self, function: Callable[[Tensor], Tensor]) -> Tokens:
+        feature = None if self.feature is None else function(self.feature)
+        reset = None if self.reset is None else function(self.reset)
+        return Tokens(function(self.key), function(self.query), function(self.value), feature, reset)
 
 
 @dataclass(frozen=True)
@@ -197,6 +194,9 @@ class Memory(nn.Module):
             out, state = self.step(state, frame)
             outputs.append(out)
         return torch.stack(outputs, dim=1), state
+
+
+MemorySlot = Annotated[Callable[..., Memory], Slot("memory")]
 
 
 def state_dtype(dtype: torch.dtype | None) -> torch.dtype:

@@ -182,18 +182,13 @@ def splits_do_not_matter(factory: Factory, case: Case) -> None:
         _compare(outcome(halves, memory, clip, state), want, f"form {form} cut at {cut}", case, TOLERANCE)
 
 
-def _item(clip: Tokens, i: int) -> Tokens:
-    reset = None if clip.reset is None else clip.reset[i : i + 1]
-    return clip.map(lambda x: x[i : i + 1]).replace(reset=reset)
-
-
 def batch_items_are_apart(factory: Factory, case: Case) -> None:
     """Each item of a batch gives what it gives alone, whatever the others hold, NaN included."""
     memory = case.memory(factory)
     clip, state = case.clip(), case.state(memory)
     for form in _forms(memory):
         for i in range(case.batch):
-            alone = memory.scan(_item(clip, i), state[i : i + 1], form=form)[0]
+            alone = memory.scan(clip[i : i + 1], state[i : i + 1], form=form)[0]
             others = torch.arange(case.batch) != i
             spoilt = clip.map(
                 lambda x, others=others: x.masked_fill(others.view(-1, *[1] * (x.ndim - 1)), float("nan"))

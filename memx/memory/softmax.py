@@ -54,7 +54,7 @@ class SoftmaxMemory(Memory):
 
     @property
     def forms(self) -> tuple[str, ...]:
-        return ("parallel", "recurrent")
+        return ("recurrent", "parallel")
 
     def init_state(
         self,

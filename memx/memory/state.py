@@ -154,9 +154,14 @@ def _unflatten_nodes(names: tuple[str, ...], nodes: Sequence[Any]) -> State:
     return state
 
 
+def _flatten_with_keys(state: Any) -> tuple[list[tuple[Any, Any]], Any]:
+    return [(_pytree.GetAttrKey(name), node) for name, node in state._nodes.items()], tuple(state._nodes)
+
+
 _pytree.register_pytree_node(
     State,
     lambda state: (list(state._nodes.values()), tuple(state._nodes)),
     lambda nodes, names: _unflatten_nodes(names, list(nodes)),
     serialized_type_name="memx.State",
+    flatten_with_keys_fn=_flatten_with_keys,
 )

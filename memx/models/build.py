@@ -1,34 +1,28 @@
-"""From a recipe to a network, and from a run folder or a checkpoint file back to one."""
+"""From a recipe to a network."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+from memx.errors import RecipeError
+from memx.models.base import VideoModel
 
 if TYPE_CHECKING:
     from memx.recipe import Recipe
 
 
-def build(recipe: Recipe) -> nn.Module:
+def build(recipe: Recipe) -> VideoModel:
     """The network that a recipe describes, with fresh weights drawn from torch's global generator.
 
-    Raises RecipeError when dimensions do not fit together.
+    Raises RecipeError when dimensions do not fit together or nothing tells several structures apart, and
+    CheckpointError when pretrained weights that the recipe names cannot be had.
     """
-    return recipe.model(in_channels=recipe.data.channels)
-
-
-def load(path: str | Path, *, device: torch.device | str = "cpu") -> nn.Module:
-    """The trained network of a run folder or of a `.safetensors` file, in evaluation mode.
-
-    The recipe comes from the run folder, or from the file itself. No code is run but that of plug-ins that lie in the
-    run folder. Raises CheckpointError when there is no checkpoint, or it does not fit its recipe.
-    """
-    from memx.engine.checkpoint import fill, load_checkpoint  # the engine builds models: imported late
-
-    recipe, tensors = load_checkpoint(Path(path))
-    model = build(recipe)
-    fill(model, tensors, str(path))
-    return model.to(device).eval()
+    model = recipe.model(in_channels=recipe.data.channels)
+    told_apart = getattr(model, "identities", recipe.objects) or 1
+    if told_apart < recipe.objects:
+        names = ", ".join(recipe.data.structures)
+        raise RecipeError(
+            f"recipe {recipe.name}: data.structures names {recipe.objects} ({names}), but no first mask is given and "
+            f"the model cannot tell so many objects apart; set model.identities={recipe.objects}"
+        )
+    return model

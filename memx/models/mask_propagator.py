@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -16,18 +14,18 @@ from memx.decoders.aggregation import soft_aggregate
 from memx.decoders.base import DecoderSlot
 from memx.encoders.base import EncoderSlot
 from memx.fusion.base import FusionSlot
-from memx.memory.base import Memory, Tokens, state_dtype
+from memx.memory.base import MemorySlot, Tokens, state_dtype
 from memx.memory.state import State
 from memx.models.auxiliary import SensoryHead
+from memx.models.base import VideoModel
+from memx.models.frame import Frame
 from memx.models.output import Auxiliary, Output
 from memx.models.padding import crop, pad, padded_size
 from memx.models.readout_fusion import ReadoutFusion
 from memx.models.value_encoder import ValueEncoder
 from memx.refiners.base import RefinerSlot
-from memx.registry import Part, Slot, build_part, models
+from memx.registry import Part, build_part, models
 from memx.sensory.base import SensorySlot
-
-MemorySlot = Annotated[Callable[..., Memory], Slot("memory")]
 
 _RESNET_50 = Part("encoder", "resnet", {"depth": 50})
 _RESNET_18 = Part("encoder", "resnet", {"depth": 18})
@@ -39,19 +37,8 @@ _OBJECT_TRANSFORMER = Part("refiner", "object_transformer")
 _UPSAMPLE = Part("decoder", "upsample")
 
 
-@dataclass(frozen=True)
-class Frame:
-    """What a frame gives without looking at any other."""
-
-    image: Float[Tensor, "b c y x"]
-    """Padded to the stride, in −1..1."""
-    pixel: Float[Tensor, "b p y16 x16"]
-    key: Float[Tensor, "b k y16 x16"]
-    skips: tuple[Tensor, ...]
-
-
 @models.register("mask_propagator")
-class MaskPropagator(nn.Module):
+class MaskPropagator(VideoModel):
     """Segment a clip frame by frame: recall what earlier frames and their masks wrote into a memory.
 
     For each frame t, with the last masks m_{t−1} (zeros before the first frame) and the sensory state h:

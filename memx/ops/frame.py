@@ -15,11 +15,11 @@ Normalize = Literal["none", "tokens", "spectral"]
 
 
 def gram(
-    k: Float[Tensor, "*batch n k"],
+    k: Float[Tensor, "*#batch n k"],
     *,
-    strength: Float[Tensor, "*batch n"] | None = None,
+    strength: Float[Tensor, "*#batch n"] | None = None,
     normalize: Normalize | None = None,
-) -> Float[Tensor, "*batch k k"]:
+) -> Float[Tensor, "*#batch k k"]:
     """What a frame's keys erase together: G = Σ_n β_n k_n k_nᵀ, divided by n (`tokens`) or λ_max(Σ k kᵀ) (`spectral`).
 
     With strengths β in [0, 1] and either normalisation no eigenvalue exceeds 1 (for `tokens`: with keys of norm at

@@ -103,11 +103,12 @@ def test_resuming_gives_what_an_unbroken_run_gives(phantom_root: Path, tmp_path:
 
 
 def test_training_reduces_the_loss(phantom_root: Path, tmp_path: Path) -> None:
-    recipe = tiny(phantom_root, "train.iterations=25", "train.validate_every=0", "train.learning_rate=3e-3")
+    words = ["train.iterations=40", "train.validate_every=0", "train.learning_rate=3e-3", "loss.points=null"]
+    recipe = tiny(phantom_root, *words, "train.batch=4", "data.augment=[]", "train.checkpoint_every=100")
     trainer = Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"))
     trainer.run()
     _, losses = trainer.history.series("loss")
-    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(phantom_root: Path, tmp_path: Path) -> None:

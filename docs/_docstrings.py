@@ -1,0 +1,81 @@
+"""Docstrings as Markdown: equations stay as they are typed, aligned lists become lists."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import griffe
+
+_ENTRY = re.compile(r"^(?P<name>\S.*?)\s{2,}(?P<text>\S.*)$")
+_CODE = re.compile(r"(`+[^`]*`+)")
+
+
+def to_markdown(doc: str) -> str:
+    """A docstring as Markdown.
+
+    An indented paragraph (an equation, an example) becomes a code block. A paragraph of `name   meaning` lines, aligned
+    by two spaces or more, becomes a list. Tables and fenced blocks are Markdown already. In running text, `*`, `_` and
+    `<` are letters.
+    """
+    blocks = re.split(r"\n\s*\n", inspect.cleandoc(doc))
+    out: list[str] = []
+    for block in blocks:
+        lines = block.splitlines()
+        if all(line.startswith("    ") for line in lines):
+            text = inspect.cleandoc("\n" + block)
+            if out and out[-1].startswith("```text") and out[-1].endswith("```"):  # one equation with a gap in it
+                out[-1] = out[-1].removesuffix("```") + f"\n{text}\n```"
+            else:
+                out.append(f"```text\n{text}\n```")
+        elif lines[0].lstrip().startswith(("|", "```")):
+            out.append(block)
+        elif _ENTRY.match(lines[0]) and len(lines) > 1:
+            out.append(_as_list(lines))
+        else:
+            out.append(_with_equations(lines))
+    return "\n\n".join(out)
+
+
+def _with_equations(lines: list[str]) -> str:
+    """Running text, in which indented lines without a blank line before them are still equations."""
+    parts: list[str] = []
+    for line in lines:
+        indented = line.startswith("    ")
+        if parts and parts[-1].startswith("    ") == indented:
+            parts[-1] += "\n" + line
+        else:
+            parts.append(line)
+    return "\n\n".join(
+        f"```text\n{inspect.cleandoc(chr(10) + part)}\n```" if part.startswith("    ") else escape(part)
+        for part in parts
+    )
+
+
+def _as_list(lines: list[str]) -> str:
+    items: list[str] = []
+    for line in lines:
+        entry = _ENTRY.match(line)
+        if entry and not line.startswith(" "):
+            name = entry["name"] if "`" in entry["name"] else f"`{entry['name']}`"
+            items.append(f"- {name}: {escape(entry['text'])}")
+        elif line.startswith(" ") and items:
+            items[-1] += " " + escape(line.strip())
+        else:  # the list is over and the paragraph goes on
+            items.append("\n" + escape(line))
+    return "\n".join(items)
+
+
+def escape(text: str) -> str:
+    """Letters that Markdown would take for its own, outside of code spans."""
+    parts = _CODE.split(text)
+    return "".join(part if i % 2 else re.sub(r"([*_<\[\]])", r"\\\1", part) for i, part in enumerate(parts))
+
+
+class Docstrings(griffe.Extension):
+    """Hands every docstring that mkdocstrings shows through `to_markdown`."""
+
+    def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = to_markdown(obj.docstring.value)

@@ -1,0 +1,42 @@
+"""The contract of a video model: a clip at once, or frame by frame with a state; both run the same code."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from memx.memory.state import State
+from memx.models.output import Output
+
+
+class VideoModel(nn.Module):
+    """Segments clips, and streams.
+
+    Constructor: `(in_channels: int, *, options…)`. In evaluation mode `forward` on a clip and `step` on its frames, one
+    after another from `init_state`, give the same.
+    """
+
+    def forward(
+        self, video: Float[Tensor, "b t c y x"], objects: int = 1, *, auxiliary: bool | None = None
+    ) -> Output:
+        """Segment a whole clip, in [0, 1]. `auxiliary`: return the auxiliary logits; None: in training mode only."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def init_state(
+        self,
+        batch: int = 1,
+        objects: int = 1,
+        *,
+        size: tuple[int, int] | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """The state before the first frame."""
+        raise NotImplementedError(f"{type(self).__name__} must define init_state")
+
+    def step(
+        self, frame: Float[Tensor, "b c y x"], state: State, *, auxiliary: bool | None = None
+    ) -> tuple[Output, State]:
+        """Segment the next frame; returns its output and the state to go on with."""
+        raise NotImplementedError(f"{type(self).__name__} must define step")

@@ -1,0 +1,96 @@
+"""Evaluation: masks at the truth's own size, scored as the protocol says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from memx.engine.datasets import find_cases
+from memx.engine.evaluate import evaluate
+from memx.engine.segment import label_map
+from memx.errors import DataError
+from memx.memory.state import State
+from memx.models.base import VideoModel
+from memx.models.output import Output
+from memx.recipe import Recipe
+
+
+class Constant(VideoModel):
+    """Gives every pixel the same two logits."""
+
+    def __init__(self, foreground: float):
+        super().__init__()
+        self.foreground = foreground
+
+    def forward(self, video: torch.Tensor, objects: int = 1, *, auxiliary: bool | None = None) -> Output:
+        b, t, _, y, x = video.shape
+        logits = torch.zeros(b, t, objects + 1, y, x)
+        logits[:, :, 1:] = self.foreground
+        return Output(logits.softmax(2)[:, :, 1:], logits)
+
+    def init_state(self, *args: object, **options: object) -> State:
+        return State()
+
+
+@pytest.fixture
+def recipe(phantom_root: Path) -> Recipe:
+    return Recipe.load("gdkvm_phantom", [f"data.root={phantom_root}", "data.size=32", "data.frames=4"])
+
+
+def test_a_model_that_finds_everything_scores_the_share_of_the_structure(recipe: Recipe) -> None:
+    found = evaluate(Constant(9.0), recipe, "test", examples=3)
+    layout, cases = find_cases(recipe, "test")
+    first = layout.load(cases[0])
+    assert first.labels is not None
+    share = float((first.labels[first.ed or 0] == 1).double().mean())
+    row = next(r for r in found.scores.rows if (r.view, r.phase) == (first.view, "ED") and r.patient == first.patient)
+    assert row.dice == pytest.approx(2 * share / (1 + share), abs=1e-9)
+    assert row.iou == pytest.approx(share, abs=1e-9)
+    assert row.unit == "mm"
+    assert len(found.worst) == 3
+    assert found.worst[0].dice == min(r.dice for r in found.scores.rows if r.dice is not None)
+    assert found.worst[0].frame.shape == found.worst[0].truth.shape
+
+
+def test_a_model_that_finds_nothing_scores_zero_and_nothing_is_dropped(recipe: Recipe) -> None:
+    found = evaluate(Constant(-9.0), recipe, "test")
+    assert {row.dice for row in found.scores.rows} == {0.0}
+    assert {row.outcome for row in found.scores.rows} == {"prediction_empty"}
+    assert found.mean_dice == 0
+
+
+def test_ends_scores_ed_and_es_only(recipe: Recipe) -> None:
+    ends = recipe.model_copy(update={"data": recipe.data.model_copy(update={"supervision": "ends"})})
+    rows = evaluate(Constant(9.0), ends, "test").scores.rows
+    assert {row.phase for row in rows} == {"ED", "ES"}
+    cases = find_cases(recipe, "test")[1]
+    assert len(rows) == 2 * len(cases)
+    everything = evaluate(Constant(9.0), recipe, "test").scores.rows
+    assert len(everything) == 4 * len(cases)
+
+
+def test_evaluation_leaves_the_mode_as_it_was(recipe: Recipe) -> None:
+    for mode in (True, False):
+        model = Constant(1.0).train(mode)
+        evaluate(model, recipe, "val")
+        assert model.training is mode
+
+
+def test_no_root_says_where_data_come_from() -> None:
+    with pytest.raises(DataError) as caught:
+        find_cases(Recipe.load("gdkvm_camus"), "train")
+    message = str(caught.value)
+    assert "data.root is not set" in message
+    for expected in ("creatis", "data.root=", "memx data phantom"):
+        assert expected in message
+
+
+def test_probabilities_are_resized_not_labels() -> None:
+    logits = torch.tensor([[[[4.0, 4.0], [4.0, 4.0]], [[8.0, 0.0], [8.0, 0.0]]]])
+    labels = label_map(logits, (2, 8))
+    assert labels.shape == (1, 2, 8)
+    assert labels[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert np.unique(label_map(logits, (2, 2)).numpy()).tolist() == [0, 1]
