@@ -10,14 +10,15 @@ import griffe
 
 _ENTRY = re.compile(r"^(?P<name>\S.*?)\s{2,}(?P<text>\S.*)$")
 _CODE = re.compile(r"(`+[^`]*`+)")
+_SPECIAL = re.compile(r"[*_<\[\]|]")
 
 
 def to_markdown(doc: str) -> str:
     """A docstring as Markdown.
 
     An indented paragraph (an equation, an example) becomes a code block. A paragraph of `name   meaning` lines, aligned
-    by two spaces or more, becomes a list. Tables and fenced blocks are Markdown already. In running text, `*`, `_` and
-    `<` are letters.
+    by two spaces or more, becomes a list. Tables and fenced blocks are Markdown already. In running text, `*`, `_`,
+    `<` and the like are letters.
     """
     blocks = re.split(r"\n\s*\n", inspect.cleandoc(doc))
     out: list[str] = []
@@ -39,11 +40,15 @@ def to_markdown(doc: str) -> str:
 
 
 def _with_equations(lines: list[str]) -> str:
-    """Running text, in which indented lines without a blank line before them are still equations."""
+    """Running text, in which indented lines without a blank line before them are still equations.
+
+    What is raised, and the source, stand in paragraphs of their own.
+    """
     parts: list[str] = []
     for line in lines:
         indented = line.startswith("    ")
-        if parts and parts[-1].startswith("    ") == indented:
+        joins = parts and parts[-1].startswith("    ") == indented and not line.startswith(("Raises ", "Source: "))
+        if joins:
             parts[-1] += "\n" + line
         else:
             parts.append(line)
@@ -68,9 +73,9 @@ def _as_list(lines: list[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Letters that Markdown would take for its own, outside of code spans."""
+    """Running text with the letters that Markdown would take for its own written as entities; code spans stay."""
     parts = _CODE.split(text)
-    return "".join(part if i % 2 else re.sub(r"([*_<\[\]])", r"\\\1", part) for i, part in enumerate(parts))
+    return "".join(part if i % 2 else _SPECIAL.sub(lambda m: f"&#{ord(m[0])};", part) for i, part in enumerate(parts))
 
 
 class Docstrings(griffe.Extension):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import typer.main
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 
 from memx.cli import app
 from memx.cli.show import default_text, describe_options, memory_facts, type_text
+from memx.memory.base import Shape
 from memx.memory.laws import LAWS
 from memx.recipe import Recipe
 from memx.registry import Entry, registries
@@ -52,18 +52,18 @@ TITLES = {
     "reference/laws.md": "The laws of a memory",
     "reference/python.md": "Python",
 }
-_ROOT = Path(__file__).resolve().parent.parent
+SIZES = {"key_dim": 64, "value_dim": 256, "feature_dim": 256}
+"""The dimensions that state sizes are given for: GDKVM's."""
 
 
 def pages() -> dict[str, str]:
-    """Markdown of every page, by its path in docs/."""
+    """Markdown of every generated page, by its path in docs/."""
     return {
         "reference/index.md": _index(),
         "reference/commands.md": _commands(),
         "reference/recipe.md": _recipe(),
         **{f"reference/{kind}.md": _kind(kind) for kind in KINDS},
         "reference/laws.md": _laws(),
-        "reference/python.md": (Path(__file__).parent / "_python.md").read_text(encoding="utf-8"),
     }
 
 
@@ -71,7 +71,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A Markdown table."""
 
     def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return "| " + " | ".join(cell.replace("\n", " ") for cell in cells) + " |"
 
     head = list(head)
     return "\n".join([line(head), "|" + " --- |" * len(head), *map(line, rows)])
@@ -81,9 +81,10 @@ def memory_table() -> str:
     """The README's table of memories: what each computes, and how its state grows with the clip."""
     rows = []
     for entry in registries()["memory"]:
-        state = memory_facts(entry)["state"]
-        rows.append((f"`{entry.name}`", escape(entry.summary), state))
-    return table(("memory", "what it does", "state"), rows)
+        memory = entry.build(SIZES, entry.validate({}))
+        states = [memory.cost(Shape(frames=n, tokens=256)).state_bytes / 1024 for n in (1, 10)]
+        rows.append((f"`{entry.name}`", escape(entry.summary), *(f"{size:,.0f} KiB" for size in states)))
+    return table(("memory", "what it does", "state after 1 frame", "after 10"), rows)
 
 
 def component_table() -> str:
@@ -127,7 +128,6 @@ def _component(entry: Entry) -> Iterator[str]:
     options = describe_options(entry)
     if options:
         rows = [(f"`{name}`", f"`{kind}`", f"`{value}`", escape(text)) for name, kind, value, text in options]
-        yield "### Options { data-toc-label='' }" if False else "**Options**"
         yield table(("option", "type", "default", "meaning"), rows)
     else:
         yield "No options."
@@ -138,12 +138,8 @@ def _component(entry: Entry) -> Iterator[str]:
     if place:
         value = f"[{entry.name}]" if entry.kind == "transform" else entry.name
         facts.append(("override", f"`{place}={value}`"))
-    facts.append(("source", f"`{_source(entry)}`"))
+    facts.append(("source", f"`{entry.factory.__module__.replace('.', '/')}.py`"))
     yield table(("", ""), facts)
-
-
-def _source(entry: Entry) -> str:
-    return Path(inspect.getsourcefile(entry.factory) or "").resolve().relative_to(_ROOT).as_posix()
 
 
 def _recipe() -> str:

@@ -13,35 +13,7 @@ from memx import Recipe, build
 from memx.errors import RecipeError
 from memx.recipe_source import shipped_recipes
 
-PLUGIN = '''
-from typing import Annotated
-import torch
-from pydantic import Field
-from memx import Cost, Memory, State, memories
-
-@memories.register("leaky_test")
-class Leaky(Memory):
-    """Leaky sum: S ← λ S + Σ k vᵀ."""
-
-    def __init__(
-        self, key_dim: int, value_dim: int, *, decay: Annotated[float, Field(gt=0, le=1, description="λ")] = 0.9
-    ):
-        super().__init__()
-        self.key_dim, self.value_dim, self.decay = key_dim, value_dim, decay
-
-    def init_state(self, batch, objects=1, *, device=None, dtype=None):
-        return State(S=torch.zeros(batch, objects, self.key_dim, self.value_dim, device=device, dtype=dtype))
-
-    def write(self, state, frame):
-        state = self.restart(state, frame)
-        return State(S=self.decay * state.S + torch.einsum("bnk,bonv->bokv", frame.key, frame.value))
-
-    def read(self, state, frame):
-        return torch.einsum("bnk,bokv->bonv", frame.query, state.S)
-
-    def cost(self, shape):
-        raise NotImplementedError
-'''
+PLUGIN = (Path(__file__).parent / "fixtures" / "leaky.py").read_text()
 
 
 def test_a_filled_recipe_reads_back_as_itself() -> None:

@@ -21,6 +21,9 @@ def phantom(
     layout: Annotated[str, typer.Option(help="camus: NIfTI, two views a patient | echonet: AVI + CSV")] = "camus",
     patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same patients.")] = 0,
+    size: Annotated[
+        int | None, typer.Option(min=64, help="Rows of a frame; none: 256 (camus), 112 (echonet).", show_default=False)
+    ] = None,
 ) -> None:
     """Write a phantom data set: simulated apical echocardiograms with exact masks and known ejection fractions."""
     from memx.cli.progress import bar
@@ -30,5 +33,7 @@ def phantom(
     if layout not in ("camus", "echonet"):
         raise UserError(unknown("layout", layout, ["camus", "echonet"]))
     with bar("phantom", patients, "patients") as advance:
-        phantoms.write(out, layout=layout, patients=patients, seed=seed, progress=lambda done, total: advance())
-    typer.echo(f"wrote {patients} patients to {out} ({layout} layout, seed {seed})")
+        phantoms.write(
+            out, layout=layout, patients=patients, seed=seed, size=size, progress=lambda done, total: advance()
+        )
+    typer.echo(f"wrote {patients} patient{'s' * (patients > 1)} to {out} ({layout} layout, seed {seed})")

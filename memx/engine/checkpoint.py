@@ -18,12 +18,19 @@ from memx.files import atomic
 from memx.models.base import VideoModel
 from memx.models.build import build
 from memx.recipe import Recipe
+from memx.recipe_source import parse_yaml
 
 
 def save_weights(path: Path, model: nn.Module, recipe: Recipe, **facts: str) -> None:
-    """Write a model's tensors, with the filled recipe in the file's header."""
+    """Write a model's tensors, with the filled recipe in the file's header (without paths of this machine)."""
+    shown = recipe.model_copy(
+        update={
+            "plugins": [Path(plugin).name for plugin in recipe.plugins],
+            "data": recipe.data.model_copy(update={"root": None}),
+        }
+    )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    header = {"format": "memx", "recipe": recipe.to_yaml(), "model_hash": recipe.model_hash, **facts}
+    header = {"format": "memx", "recipe": shown.to_yaml(), "model_hash": recipe.model_hash, **facts}
     with atomic(path) as part:
         safetensors.torch.save_file(tensors, part, metadata=header)
 
@@ -77,12 +84,11 @@ def load_checkpoint(path: Path) -> tuple[Recipe, dict[str, Tensor]]:
     tensors, header = read_weights(path)
     if "recipe" not in header:
         raise CheckpointError(f"{path}: holds no recipe, so memx cannot know the model; give the run folder instead")
-    recipe = Recipe.from_yaml(header["recipe"], name=f"{path} (header)", folder=path.parent)
-    if recipe.plugins:
-        raise CheckpointError(
-            f"{path}: its recipe needs plug-ins ({', '.join(recipe.plugins)}); give the run folder instead"
-        )
-    return recipe, tensors
+    name = f"{path} (header)"
+    plugins = parse_yaml(header["recipe"], name).data.get("plugins")
+    if plugins:
+        raise CheckpointError(f"{path}: its recipe needs plug-ins ({plugins}); give the run folder instead")
+    return Recipe.from_yaml(header["recipe"], name=name), tensors
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -32,6 +32,7 @@ class Example:
     frame: np.ndarray = field(compare=False)
     prediction: np.ndarray = field(compare=False)
     truth: np.ndarray = field(compare=False)
+    spacing: tuple[float, float] | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,12 @@ def evaluate(
                 score = dice(pair.prediction, pair.truth)
                 if examples and score is not None:
                     example = Example(
-                        score, pair.place, frame, pair.prediction.astype(np.uint8), pair.truth.astype(np.uint8)
+                        score,
+                        f"{pair.patient} {pair.view} {pair.structure}, frame {pair.frame + 1}",
+                        frame,
+                        pair.prediction.astype(np.uint8),
+                        pair.truth.astype(np.uint8),
+                        pair.spacing,
                     )
                     heapq.heappush(worst, (-score, len(worst) + number * 10_000, example))
                     if len(worst) > examples:

@@ -33,7 +33,9 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "cuda": torch.version.cuda,
-        "backends": ops.backends(),
+        "backends": {
+            item.name: "available" if item.available else f"not available: {item.reason}" for item in ops.backends()
+        },
         "libraries": {name: _version(name) for name in _LIBRARIES},
     }
 

@@ -22,6 +22,7 @@ from memx.files import atomic, write_text
 from memx.metrics.clinical import EjectionFraction, ejection_fraction, find_ed_es, single_plane_volume
 from memx.models.base import VideoModel
 from memx.recipe import Recipe
+from memx.report.aspect import square_pixels
 from memx.report.figures import area_curve
 from memx.report.overlay import OverlayVideo, draw_overlay
 
@@ -100,7 +101,8 @@ def predict_clip(
             numbers[top:bottom, left:right] = label_map(output.logits, (bottom - top, right - left))[0].cpu().numpy()
             mask = values[numbers]
             writer.write(mask)
-            video.write(draw_overlay(frame, mask, structures=labels, caption=f"frame {number + 1}"))
+            seen, drawn = square_pixels(frame, mask, stream.spacing)
+            video.write(draw_overlay(seen, drawn, structures=labels, caption=f"frame {number + 1}"))
             for index, name in enumerate(structures, start=1):
                 areas[name].append(float((numbers == index).sum()) * pixel_area)
             volumes.append(single_plane_volume(numbers == 1, stream.spacing))

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from memx.engine.evaluate import Evaluation
+from memx.engine.evaluate import Evaluation, Example
 from memx.engine.history import History
 from memx.engine.manifest import environment
 from memx.engine.predict import Prediction
 from memx.engine.run import RunFolder
 from memx.files import atomic
 from memx.recipe import Recipe
+from memx.report.aspect import square_pixels
 from memx.report.figures import worst_cases
 from memx.report.html import Report, Section, Table, Tile, Tiles, Video, write_report
 from memx.report.overlay import paint
@@ -25,6 +27,8 @@ from memx.report.sections import (
     recipe_section,
     score_sections,
 )
+
+PREDICTION, TRUTH = (240, 228, 66), (86, 180, 233)  # yellow and sky blue of Okabe and Ito's palette
 
 
 def write_training_report(run: RunFolder, history: History) -> Path:
@@ -66,23 +70,26 @@ def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluati
     scores.to_json(folder / "scores.json")
     sections = score_sections(scores)
     if found.worst:
-        pictures = [paint_pair(example.frame, example.prediction, example.truth) for example in found.worst]
+        pictures = [paint_pair(example) for example in found.worst]
         captions = [f"{example.title}\nDice {example.dice:.3f}" for example in found.worst]
         with atomic(folder / "worst.png") as part:
             part.write_bytes(worst_cases(pictures, captions, columns=3))
-        note = "Blue is the prediction, orange the truth."
+        note = "Yellow is the prediction, blue the truth."
         sections.insert(2, frames_section("The worst frames first", pictures, captions, note))
     sections += [recipe_section(recipe.to_yaml()), environment_section(environment())]
     report = Report(f"{recipe.name}: {split} patients", sections, _subtitle(recipe))
     return write_report(folder / "report.html", report)
 
 
-def paint_pair(frame: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """A grey frame (y, x) with two contours: the truth in the second colour, the prediction over it in the first."""
-    grey = frame[None]
-    plain = paint(grey, np.zeros_like(truth), structures={}, alpha=0.0, min_side=320)
-    below = paint(grey, truth * np.uint8(2), structures={"truth": 2}, alpha=0.0, min_side=320)
-    above = paint(grey, prediction, structures={"prediction": 1}, alpha=0.0, min_side=320)
+def paint_pair(example: Example) -> np.ndarray:
+    """A frame with two contours, in its true proportions: the truth, and over it the prediction."""
+    frame = torch.from_numpy(example.frame)[None]
+    grey, truth = square_pixels(frame, example.truth, example.spacing)
+    _, prediction = square_pixels(frame, example.prediction, example.spacing)
+    colours = (PREDICTION, TRUTH)
+    plain = paint(grey, np.zeros_like(truth), structures={}, min_side=320)
+    below = paint(grey, truth * np.uint8(2), structures={"truth": 2}, colours=colours, alpha=0.0, min_side=320)
+    above = paint(grey, prediction, structures={"prediction": 1}, colours=colours, alpha=0.0, min_side=320)
     return np.where((above != plain).any(axis=-1, keepdims=True), above, below)
 
 
@@ -98,19 +105,20 @@ def write_prediction_report(predictions: Sequence[Prediction], recipe: Recipe, p
 
 def _prediction_sections(item: Prediction) -> list[Section]:
     structure = next(iter(item.areas))
-    tiles = [Tile("Frames", str(item.frames), f"{item.fps:g} a second" if item.fps else "frame rate unknown")]
+    tiles = [Tile("Frames", str(item.frames), f"{item.fps:.4g} a second" if item.fps else "frame rate unknown")]
     for label, phase in (("ED", item.ed), ("ES", item.es)):
         tiles.append(
             Tile(label, "–" if phase is None else f"frame {phase + 1}", "largest" if label == "ED" else "smallest")
         )
     if item.ef:
-        volumes = f"EDV {item.ef.edv:.4g}, ESV {item.ef.esv:.4g} {item.ef.unit}"
+        digits = 1 if item.ef.unit == "ml" else 0
+        volumes = f"EDV {item.ef.edv:,.{digits}f}, ESV {item.ef.esv:,.{digits}f} {item.ef.unit}"
         tiles.append(Tile("EF", f"{item.ef.value:.0f}%", f"{item.ef.method}; {volumes}"))
     else:
         tiles.append(Tile("EF", "–", item.ef_note))
-    notes = [f"Spacing: {item.spacing_note or item.spacing}.", item.ef.note if item.ef else "", *item.notes]
+    notes = [f"Spacing: {item.spacing_note or item.spacing}", item.ef.note if item.ef else "", *item.notes]
     return [
-        Tiles(item.name, tiles, " ".join(note for note in notes if note)),
+        Tiles(item.name, tiles, " ".join(map(_sentence, filter(None, notes)))),
         Video("Overlay", item.overlay.read_bytes(), "Masks of the model; nobody has checked them."),
         curve_section(
             item.areas[structure],
@@ -121,6 +129,10 @@ def _prediction_sections(item: Prediction) -> list[Section]:
             es=item.es,
         ),
     ]
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:].rstrip(".") + "."
 
 
 def _subtitle(recipe: Recipe) -> str:

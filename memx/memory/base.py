@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -45,6 +45,8 @@ class Tokens:
 
     def __getitem__(self, index: Any) -> Tokens:
         """Some items of the batch, by slice, mask or list: `tokens[1:2]`."""
+        if isinstance(index, int):
+            raise TypeError("index a batch with a slice or a list, so that the batch axis stays: tokens[i : i + 1]")
         return self._all(lambda x: x[index])
 
     def fold(self) -> Tokens:

@@ -1,151 +1,38 @@
 """The laws that every memory obeys, as plain functions: the tests and `memx check` hold registered memories to them.
 
 A law takes a factory (anything that builds a memory from `key_dim`, `value_dim`, `feature_dim`: a class, a
-functools.partial, a registry Part) and a Case. It returns nothing when the law is kept, raises BrokenLawError with the
-figures when it is not, and NotApplicableError where it says nothing about this memory.
+functools.partial, a registry Part) and a Case. It returns nothing when the law is kept, raises BrokenLawError with
+the figures when it is not, and NotApplicableError where it says nothing about this memory.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from memx.memory.base import Memory, Shape, Tokens
+from memx.memory._cases import (
+    TOLERANCE,
+    BrokenLawError,
+    Case,
+    Factory,
+    NotApplicableError,
+    all_forms,
+    compare,
+    fold,
+    leaf,
+    outcome,
+    tensors_of,
+)
+from memx.memory.base import Shape, Tokens
 from memx.memory.state import State, cat_batch
-from memx.registry import build_part
 
-Factory = Callable[..., Any]
-TOLERANCE = 1e-8
-
-
-class BrokenLawError(AssertionError):
-    """A law does not hold; the message has the case and the figures."""
-
-
-class NotApplicableError(Exception):
-    """The law says nothing about this memory; the message says why."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One drawn case: the sizes, where resets fall, and the seed that makes the numbers."""
-
-    batch: int = 2
-    frames: int = 3
-    objects: int = 2
-    tokens: int = 3
-    key_dim: int = 4
-    value_dim: int = 6
-    feature_dim: int = 5
-    split: int = 1
-    """Frames before the cut, for laws about a part of a clip."""
-    warm: bool = True
-    """Start from a state that has seen a frame, not from an empty one."""
-    resets: bool = False
-    """Draw resets, each frame and item with probability 1/3."""
-    seed: int = 0
-
-    def memory(self, factory: Factory, dtype: torch.dtype = torch.float64) -> Memory:
-        """The memory with its parameters moved a little from where they are initialised."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            facts = {"key_dim": self.key_dim, "value_dim": self.value_dim, "feature_dim": self.feature_dim}
-            memory = build_part(factory, **facts)
-            with torch.no_grad():
-                for parameter in memory.parameters():
-                    parameter.add_(0.1 * torch.randn_like(parameter))
-        return memory.to(dtype)
-
-    def clip(self, dtype: torch.dtype = torch.float64, *, frames: int | None = None, salt: int = 0) -> Tokens:
-        """Normal tokens of the case; another `salt` gives others."""
-        generator = torch.Generator().manual_seed(7919 * self.seed + salt)
-        b, t, n = self.batch, self.frames if frames is None else frames, self.tokens
-
-        def draw(*shape: int) -> Tensor:
-            return (0.5 * torch.randn(*shape, generator=generator, dtype=torch.float64)).to(dtype)
-
-        key, query = draw(b, t, n, self.key_dim), draw(b, t, n, self.key_dim)
-        value, feature = draw(b, t, self.objects, n, self.value_dim), draw(b, t, n, self.feature_dim)
-        reset = torch.rand(b, t, generator=generator) < 1 / 3 if self.resets else None
-        return Tokens(key, query, value, feature, reset)
-
-    def state(self, memory: Memory, dtype: torch.dtype = torch.float64) -> State:
-        """The state that the case starts from: empty, or after one frame of other tokens."""
-        state = memory.init_state(self.batch, self.objects, dtype=dtype)
-        if not self.warm:
-            return state
-        return fold(memory, replace(self, resets=False).clip(dtype, frames=1, salt=1), state)[1].detach()
-
-
-def fold(memory: Memory, clip: Tokens, state: State) -> tuple[Tensor, State]:
-    """`write` and `read`, frame after frame: what every form must equal."""
-    outputs = []
-    for frame in clip.frames():
-        out, state = memory.step(state, frame)
-        outputs.append(out)
-    return (torch.stack(outputs, 1) if outputs else clip.value.new_zeros(clip.value.shape)), state
-
-
-def _forms(memory: Memory) -> list[str]:
-    return list(dict.fromkeys(("recurrent", *memory.forms)))
-
-
-def _leaf(x: Tensor) -> Tensor:
-    return x.detach().clone().requires_grad_(x.is_floating_point())
-
-
-def _leaves(clip: Tokens) -> dict[str, Tensor]:
-    named = {"key": clip.key, "query": clip.query, "value": clip.value, "feature": clip.feature}
-    return {name: x for name, x in named.items() if x is not None}
-
-
-def _objective(results: dict[str, Tensor]) -> Tensor:
-    """A fixed linear functional of the results, so that a gradient has no say of its own."""
-    total = torch.zeros((), dtype=torch.float64)
-    for place, x in enumerate(results.values()):
-        weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(place), dtype=torch.float64)
-        total = total + (x.double() * weights).sum()
-    return total
-
-
-def outcome(
-    run: Callable[[Tokens, State], tuple[Tensor, State]], memory: Memory, clip: Tokens, state: State
-) -> dict[str, Tensor]:
-    """Readouts, final state, and the gradients to tokens, parameters and initial state, by name."""
-    clip, state = clip.map(_leaf), state.map(_leaf)
-    out, final = run(clip, state)
-    results = {"readouts": out} | {f"final state {k}": x for k, x in final.tensors().items() if x.is_floating_point()}
-    inputs = {f"gradient to {k}": x for k, x in _leaves(clip).items()}
-    inputs |= {f"gradient to parameter {k}": x for k, x in memory.named_parameters()}
-    inputs |= {f"gradient to initial state {k}": x for k, x in state.tensors().items() if x.is_floating_point()}
-    objective = _objective(results)
-    if objective.requires_grad:
-        gradients = torch.autograd.grad(objective, list(inputs.values()), allow_unused=True)
-        for (name, x), gradient in zip(inputs.items(), gradients, strict=True):
-            results[name] = torch.zeros_like(x) if gradient is None else gradient
-    return {name: x.detach() for name, x in results.items()}
-
-
-def _compare(got: dict[str, Tensor], want: dict[str, Tensor], what: str, case: Case, tolerance: float) -> None:
-    for name, expected in want.items():
-        actual = got[name]
-        if actual.shape != expected.shape:
-            raise BrokenLawError(f"{what}: {name} has shape {tuple(actual.shape)}, not {tuple(expected.shape)}; {case}")
-        if not expected.numel():
-            continue
-        if not torch.isfinite(expected).all():
-            raise BrokenLawError(f"{what}: {name} is not finite to begin with; {case}")
-        error = (actual.double() - expected.double()).abs().max().item()
-        size = max(1.0, expected.abs().max().item())
-        if not error <= tolerance * size:
-            raise BrokenLawError(f"{what}: {name} differs by {error:.3g} (largest entry {size:.3g}); {case}")
+__all__ = ["LAWS", "BrokenLawError", "Case", "Factory", "NotApplicableError"]
 
 
 def forms_equal_the_fold(factory: Factory, case: Case) -> None:
@@ -153,12 +40,12 @@ def forms_equal_the_fold(factory: Factory, case: Case) -> None:
     memory = case.memory(factory)
     clip, state = case.clip(), case.state(memory)
     want = outcome(lambda c, s: fold(memory, c, s), memory, clip, state)
-    for form in _forms(memory):
+    for form in all_forms(memory):
         got = outcome(lambda c, s, form=form: memory.scan(c, s, form=form), memory, clip, state)
-        _compare(got, want, f"form {form} against the fold", case, TOLERANCE)
+        compare(got, want, f"form {form} against the fold", case, TOLERANCE)
     if not case.warm:
         out, _ = memory.scan(clip)
-        _compare(
+        compare(
             {"readouts": out.detach()},
             {"readouts": want["readouts"]},
             "scan without a state against the fold",
@@ -171,7 +58,7 @@ def splits_do_not_matter(factory: Factory, case: Case) -> None:
     """A clip cut in two, the state carried over, gives what the whole gives, gradients included."""
     memory = case.memory(factory)
     clip, state, cut = case.clip(), case.state(memory), min(case.split, case.frames)
-    for form in _forms(memory):
+    for form in all_forms(memory):
 
         def halves(c: Tokens, s: State, form: str = form) -> tuple[Tensor, State]:
             first, s = memory.scan(c.slice(0, cut), s, form=form)
@@ -179,14 +66,14 @@ def splits_do_not_matter(factory: Factory, case: Case) -> None:
             return torch.cat([first, second], 1), s
 
         want = outcome(lambda c, s, form=form: memory.scan(c, s, form=form), memory, clip, state)
-        _compare(outcome(halves, memory, clip, state), want, f"form {form} cut at {cut}", case, TOLERANCE)
+        compare(outcome(halves, memory, clip, state), want, f"form {form} cut at {cut}", case, TOLERANCE)
 
 
 def batch_items_are_apart(factory: Factory, case: Case) -> None:
     """Each item of a batch gives what it gives alone, whatever the others hold, NaN included."""
     memory = case.memory(factory)
     clip, state = case.clip(), case.state(memory)
-    for form in _forms(memory):
+    for form in all_forms(memory):
         for i in range(case.batch):
             alone = memory.scan(clip[i : i + 1], state[i : i + 1], form=form)[0]
             others = torch.arange(case.batch) != i
@@ -196,7 +83,7 @@ def batch_items_are_apart(factory: Factory, case: Case) -> None:
             for company in (clip, spoilt):
                 together = memory.scan(company, state, form=form)[0][i : i + 1]
                 got, want = {"readouts": together.detach()}, {"readouts": alone.detach()}
-                _compare(got, want, f"form {form}, item {i} in company", case, TOLERANCE)
+                compare(got, want, f"form {form}, item {i} in company", case, TOLERANCE)
 
 
 def objects_permute(factory: Factory, case: Case) -> None:
@@ -205,10 +92,10 @@ def objects_permute(factory: Factory, case: Case) -> None:
         raise NotApplicableError("a permutation needs two objects")
     memory = case.memory(factory)
     clip, order = case.clip(), torch.arange(case.objects).roll(1)
-    for form in _forms(memory):
+    for form in all_forms(memory):
         want = memory.scan(clip, form=form)[0][:, :, order]
         got = memory.scan(clip.replace(value=clip.value[:, :, order]), form=form)[0]
-        _compare({"readouts": got.detach()}, {"readouts": want.detach()}, f"form {form}", case, TOLERANCE)
+        compare({"readouts": got.detach()}, {"readouts": want.detach()}, f"form {form}", case, TOLERANCE)
 
 
 def heads_permute(factory: Factory, case: Case) -> None:
@@ -222,7 +109,7 @@ def heads_permute(factory: Factory, case: Case) -> None:
     order = torch.arange(heads).roll(1)
     channels = torch.arange(case.value_dim).view(heads, -1)[order].flatten()
     clip = case.clip()
-    want = {form: memory.scan(clip, form=form)[0][..., channels].detach() for form in _forms(memory)}
+    want = {form: memory.scan(clip, form=form)[0][..., channels].detach() for form in all_forms(memory)}
     with torch.no_grad():
         for parameter in memory.parameters():
             moved = parameter
@@ -230,9 +117,9 @@ def heads_permute(factory: Factory, case: Case) -> None:
                 if size in (heads, case.value_dim):
                     moved = moved.index_select(axis, channels if size == case.value_dim else order)
             parameter.copy_(moved)
-    for form in _forms(memory):
+    for form in all_forms(memory):
         got = memory.scan(clip.replace(value=clip.value[..., channels]), form=form)[0]
-        _compare({"readouts": got.detach()}, {"readouts": want[form]}, f"form {form}", case, TOLERANCE)
+        compare({"readouts": got.detach()}, {"readouts": want[form]}, f"form {form}", case, TOLERANCE)
 
 
 def the_future_leaves_the_past(factory: Factory, case: Case) -> None:
@@ -245,30 +132,30 @@ def the_future_leaves_the_past(factory: Factory, case: Case) -> None:
     other = case.clip(salt=2)
 
     def swapped(part: str, value: Callable[[Tensor], Tensor]) -> Tokens:
-        named = _leaves(clip)
+        named = tensors_of(clip)
         x = named[part]
-        return clip.replace(**{part: torch.cat([x[:, :cut], value(_leaves(other)[part][:, cut:])], 1)})
+        return clip.replace(**{part: torch.cat([x[:, :cut], value(tensors_of(other)[part][:, cut:])], 1)})
 
-    futures = {f"{part} changed": swapped(part, lambda x: x) for part in _leaves(clip)}
+    futures = {f"{part} changed": swapped(part, lambda x: x) for part in tensors_of(clip)}
     for bad in (float("nan"), float("inf"), float("-inf")):
         futures |= {
-            f"{part} {bad}": swapped(part, lambda x, bad=bad: torch.full_like(x, bad)) for part in _leaves(clip)
+            f"{part} {bad}": swapped(part, lambda x, bad=bad: torch.full_like(x, bad)) for part in tensors_of(clip)
         }
 
-    for form in _forms(memory):
+    for form in all_forms(memory):
 
         def past(c: Tokens, s: State, form: str = form) -> tuple[Tensor, State]:
             return memory.scan(c, s, form=form)[0][:, :cut], State()
 
         def of_past(results: dict[str, Tensor]) -> dict[str, Tensor]:
-            tokens = {f"gradient to {name}" for name in _leaves(clip)}
+            tokens = {f"gradient to {name}" for name in tensors_of(clip)}
             return {name: x[:, :cut] if name in tokens else x for name, x in results.items()}
 
         want = of_past(outcome(past, memory, clip.slice(0, cut), state))
-        _compare(of_past(outcome(past, memory, clip, state)), want, f"form {form}, future cut", case, TOLERANCE)
+        compare(of_past(outcome(past, memory, clip, state)), want, f"form {form}, future cut", case, TOLERANCE)
         for name, future in futures.items():
             got = of_past(outcome(past, memory, future, state))
-            _compare(got, want, f"form {form}, future {name}", case, TOLERANCE)
+            compare(got, want, f"form {form}, future {name}", case, TOLERANCE)
         readouts, final = memory.scan(futures["value nan"].replace(reset=None), state, form=form)
         if torch.isfinite(readouts[:, cut:]).any() or any(
             torch.isfinite(x).any() for x in final.tensors().values() if x.is_floating_point()
@@ -289,7 +176,7 @@ def a_reset_starts_afresh(factory: Factory, case: Case) -> None:
     want = outcome(lambda c, s: fold(memory, c, s), memory, rest, empty)
     spoilt_state = state.map(lambda x: torch.full_like(x, float("nan")) if x.is_floating_point() else x)
     spoilt_clip = clip.map(lambda x: torch.cat([torch.full_like(x[:, :at], float("nan")), x[:, at:]], 1))
-    for form in _forms(memory):
+    for form in all_forms(memory):
 
         def after(c: Tokens, s: State, form: str = form) -> tuple[Tensor, State]:
             out, s = memory.scan(c.replace(reset=reset), s, form=form)
@@ -301,7 +188,7 @@ def a_reset_starts_afresh(factory: Factory, case: Case) -> None:
             for name, x in got.items():
                 if name.startswith("gradient to initial state"):
                     outside = x
-                elif name.removeprefix("gradient to ") in _leaves(clip):
+                elif name.removeprefix("gradient to ") in tensors_of(clip):
                     outside, inside[name] = x[:, :at], x[:, at:]
                 else:
                     inside[name] = x
@@ -309,7 +196,7 @@ def a_reset_starts_afresh(factory: Factory, case: Case) -> None:
                 if outside.abs().max().item() if outside.numel() else 0:
                     raise BrokenLawError(f"form {form}{label}: {name} is not 0 across a reset; {case}")
             expected = {name: x for name, x in want.items() if name in inside}
-            _compare(inside, expected, f"form {form}{label}, from the reset on", case, TOLERANCE)
+            compare(inside, expected, f"form {form}{label}, from the reset on", case, TOLERANCE)
 
 
 def extremes_stay_finite(factory: Factory, case: Case) -> None:
@@ -323,9 +210,9 @@ def extremes_stay_finite(factory: Factory, case: Case) -> None:
                 if parameter.ndim == 1:
                     parameter.fill_(level)
         want = outcome(lambda c, s: fold(memory, c, s), memory, clip, state)
-        for form in _forms(memory):
+        for form in all_forms(memory):
             got = outcome(lambda c, s, form=form: memory.scan(c, s, form=form), memory, clip, state)
-            _compare(got, want, f"form {form} at {level}", case, TOLERANCE)
+            compare(got, want, f"form {form} at {level}", case, TOLERANCE)
 
 
 def gradients_are_right(factory: Factory, case: Case) -> None:
@@ -333,11 +220,11 @@ def gradients_are_right(factory: Factory, case: Case) -> None:
     small = replace(case, batch=1, objects=min(case.objects, 2), tokens=min(case.tokens, 2), frames=min(case.frames, 2))
     memory = small.memory(factory)
     clip, state = small.clip(), small.state(memory)
-    names, flat = list(_leaves(clip)), state.tensors()
+    names, flat = list(tensors_of(clip)), state.tensors()
     held = [name for name, x in flat.items() if x.is_floating_point() and x.numel()]
     parameters = list(memory.parameters())
-    inputs = [_leaf(x) for x in _leaves(clip).values()] + [_leaf(flat[name]) for name in held]
-    for form in _forms(memory):
+    inputs = [leaf(x) for x in tensors_of(clip).values()] + [leaf(flat[name]) for name in held]
+    for form in all_forms(memory):
 
         def run(*tensors: Tensor, form: str = form) -> tuple[Tensor, ...]:
             tokens = clip.replace(**dict(zip(names, tensors, strict=False)))
@@ -355,7 +242,7 @@ def autocast_keeps_the_state(factory: Factory, case: Case) -> None:
     """Under bfloat16 autocast, and from bfloat16 tokens, the state is kept and computed in at least float32."""
     memory = case.memory(factory, torch.float32)
     clip, state = case.clip(torch.float32), case.state(memory, torch.float32)
-    for form in _forms(memory):
+    for form in all_forms(memory):
         out, want = memory.scan(clip, state, form=form)
         with torch.autocast("cpu", torch.bfloat16):
             read, got = memory.scan(clip, state, form=form)
@@ -366,22 +253,22 @@ def autocast_keeps_the_state(factory: Factory, case: Case) -> None:
             if x.is_floating_point() and x.dtype not in (torch.float32, torch.float64):
                 raise BrokenLawError(f"form {form}: under autocast the {name} is {x.dtype}; {case}")
         expected = {f"state {name}": x.detach() for name, x in want.tensors().items() if x.is_floating_point()}
-        _compare({k: x.detach() for k, x in kept.items()}, expected, f"form {form} under autocast", case, 1e-4)
+        compare({k: x.detach() for k, x in kept.items()}, expected, f"form {form} under autocast", case, 1e-4)
         readouts = {"readouts": read.detach().float()}
-        _compare(readouts, {"readouts": out.detach()}, f"form {form} under autocast", case, 2e-2)
+        compare(readouts, {"readouts": out.detach()}, f"form {form} under autocast", case, 2e-2)
 
 
 def inputs_are_not_changed(factory: Factory, case: Case) -> None:
     """Neither tokens nor the state nor parameters change under scan and its backward pass."""
     memory = case.memory(factory)
     clip, state = case.clip(), case.state(memory)
-    kept = [x.clone() for x in (*_leaves(clip).values(), *state.tensors().values(), *memory.parameters())]
-    for form in ("write and read", *_forms(memory)):
+    kept = [x.clone() for x in (*tensors_of(clip).values(), *state.tensors().values(), *memory.parameters())]
+    for form in ("write and read", *all_forms(memory)):
         leaves = clip.map(lambda x: x.requires_grad_())
         direct = form == "write and read"
         out, _ = fold(memory, leaves, state) if direct else memory.scan(leaves, state, form=form)
         out.sum().backward()
-        now = (*_leaves(clip).values(), *state.tensors().values(), *memory.parameters())
+        now = (*tensors_of(clip).values(), *state.tensors().values(), *memory.parameters())
         if any(not torch.equal(a, b) for a, b in zip(kept, now, strict=True)):
             raise BrokenLawError(f"form {form}: an input was changed in place; {case}")
 
@@ -395,12 +282,12 @@ def strides_do_not_matter(factory: Factory, case: Case) -> None:
         wide = torch.stack([x, x], -1)[..., 0]
         return wide.transpose(0, -1).contiguous().transpose(0, -1) if x.numel() else wide
 
-    for form in _forms(memory):
+    for form in all_forms(memory):
         want = outcome(lambda c, s, form=form: memory.scan(c, s, form=form), memory, clip, state)
         got = outcome(
             lambda c, s, form=form: memory.scan(c.map(scattered), s.map(scattered), form=form), memory, clip, state
         )
-        _compare(got, want, f"form {form}, strided", case, TOLERANCE)
+        compare(got, want, f"form {form}, strided", case, TOLERANCE)
 
 
 def saving_is_exact(factory: Factory, case: Case) -> None:
@@ -414,7 +301,7 @@ def saving_is_exact(factory: Factory, case: Case) -> None:
         state.save(path)
         loaded = State.load(path)
     joined = cat_batch([state[i : i + 1] for i in range(case.batch)])
-    for form in _forms(memory):
+    for form in all_forms(memory):
         want, final = memory.scan(clip, state, form=form)
         for label, start in (("loaded", loaded), ("joined", joined)):
             got, reached = other.scan(clip, start, form=form)
@@ -444,7 +331,7 @@ def no_frames_change_nothing(factory: Factory, case: Case) -> None:
     """A clip of no frames gives no readouts and the state that it was given; readouts have the values' dtype."""
     memory = case.memory(factory)
     state = case.state(memory)
-    for form in _forms(memory):
+    for form in all_forms(memory):
         out, final = memory.scan(case.clip(frames=0), state, form=form)
         if out.shape != (case.batch, 0, case.objects, case.tokens, case.value_dim):
             raise BrokenLawError(f"form {form}: no frames give readouts of shape {tuple(out.shape)}; {case}")

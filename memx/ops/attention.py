@@ -36,7 +36,8 @@ def space_time_attention(
         s: q · k (dot), q · k / |q||k| (cosine), or −|q − k|² (l2; its |q|² is the same for all m and drops out)
 
     `mask` is True where a token may be read; a query that may read nothing gives zeros. Masked tokens do not reach
-    the result even where they are NaN. `top_k` keeps that many largest similarities of every query.
+    the result even where they are NaN. `top_k` keeps that many largest similarities of every query, and what ties
+    with the least of them, so that the result does not depend on the order of the memory.
     Raises ValueError for shapes that do not fit. STM, arXiv 1904.00607; STCN (l2), arXiv 2106.05210; XMem (top-k).
     """
     sizes = Sizes("space_time_attention")
@@ -59,7 +60,10 @@ def space_time_attention(
         s = _similarity(q, k, similarity) * (default_scale(similarity, sizes["k"]) if scale is None else scale)
         if mask is not None:
             s = s.masked_fill(~mask, -torch.inf)
-        weights = _softmax(s) if top_k is None or top_k >= m else _top_softmax(s, top_k)
+        if top_k is not None and top_k < m:
+            least = s.detach().topk(top_k, dim=-1, sorted=True).values[..., -1:]
+            s = s.masked_fill(s < least, -torch.inf)
+        weights = _softmax(s)
         wide = v.transpose(1, 2).flatten(2)
         out = (weights @ wide).unflatten(-1, (o, width)).transpose(1, 2)
         return out.to(out_dtype)
@@ -81,8 +85,3 @@ def _softmax(s: Tensor) -> Tensor:
     e = (s - top.masked_fill(top == -torch.inf, 0)).exp()
     total = e.sum(-1, keepdim=True)
     return e / torch.where(total > 0, total, torch.ones_like(total))
-
-
-def _top_softmax(s: Tensor, top_k: int) -> Tensor:
-    values, index = s.topk(top_k, dim=-1, sorted=False)
-    return torch.zeros_like(s).scatter(-1, index, _softmax(values))

@@ -124,8 +124,8 @@ def test_a_right_memory_keeps_them_all(law):
         (LowPrecision, laws.gradients_are_right, "form"),
         (HalfState, laws.autocast_keeps_the_state, "is torch.bfloat16"),
         (ChangesItsInput, laws.inputs_are_not_changed, "an input was changed in place"),
-        (Undercounts, laws.cost_is_what_is_counted, "cost says 1 multiply-accumulates, the counter 1728"),
-        (UnderstatesItsState, laws.cost_is_what_is_counted, "cost says 1 state bytes, the state holds 384"),
+        (Undercounts, laws.cost_is_what_is_counted, "cost says 1 multiply-accumulates, the counter 2304"),
+        (UnderstatesItsState, laws.cost_is_what_is_counted, "cost says 1 state bytes, the state holds 512"),
     ],
 )
 def test_a_wrong_memory_breaks_its_law(wrong, law, says):

@@ -173,3 +173,13 @@ def test_masked_tokens_do_not_reach_the_result_even_as_nan():
     assert torch.equal(got, want)
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(got.sum(), leaves))
     assert torch.equal(ops.space_time_attention(q, k[:, :0], v[:, :, :0]), torch.zeros(1, 2, 4, 6).double())
+
+
+def test_top_k_does_not_depend_on_the_order_of_the_memory():
+    """Five equal keys tie for two places: all are read, whatever the order."""
+    q, k = torch.ones(1, 1, 2).double(), torch.ones(1, 6, 2).double()
+    k[:, 3] = -1
+    v, order = normal(1, 1, 6, 4), torch.tensor([3, 5, 0, 2, 4, 1])
+    got = ops.space_time_attention(q, k, v, top_k=2)
+    assert torch.allclose(got[0, 0, 0], v[0, 0, [0, 1, 2, 4, 5]].mean(0), atol=1e-12)
+    assert torch.allclose(ops.space_time_attention(q, k[:, order], v[:, :, order], top_k=2), got, atol=1e-12)

@@ -1,0 +1,219 @@
+"""The commands, as a user types them: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from memx.cli import main
+
+TINY = [
+    "model.image_encoder.width=8",
+    "model.value_encoder.width=8",
+    "model.value_dim=16",
+    "model.pixel_dim=16",
+    "model.sensory_dim=16",
+    "model.refiner=null",
+    "data.size=32",
+    "data.frames=3",
+    "train.batch=2",
+    "train.iterations=2",
+    "train.warmup=0",
+    "evaluate.bootstrap=50",
+]
+
+
+def memx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
+    """Run a command in this process; gives exit status, standard output and standard error."""
+    monkeypatch.setattr(sys, "argv", ["memx", *words])
+    monkeypatch.setenv("COLUMNS", "200")
+    capsys.readouterr()
+    try:
+        main()
+        status = 0
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    return lambda *words: memx(capsys, monkeypatch, *words)
+
+
+@pytest.fixture(scope="module")
+def trained(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from memx.cli.training import run_training
+    from memx.recipe import Recipe
+
+    out = tmp_path_factory.mktemp("cli") / "run"
+    run_training(Recipe.load("gdkvm_phantom", [f"data.root={phantom_root}", *TINY]), out=out)
+    return out
+
+
+def test_list_names_everything(run) -> None:
+    status, out, _ = run("list")
+    assert status == 0
+    for word in ("gated_delta", "softmax", "mamba", "kpff", "resnet", "upsample", "camus", "gamma", "gdkvm_camus"):
+        assert word in out
+    status, out, _ = run("list", "fusion")
+    assert "kpff" in out
+    assert "gated_delta" not in out
+
+
+def test_show_says_what_there_is_to_say(run) -> None:
+    status, out, _ = run("show", "memory", "gated_delta")
+    assert status == 0
+    for word in ("S_t", "heads", "default", "state | token", "forms", "recurrent", "bytes after", "arXiv"):
+        assert word in out, word
+    status, out, _ = run("show", "recipe", "gdkvm_camus")
+    assert "clip_norm: 3.0" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["show", "memory", "gated_dleta"], "did you mean 'gated_delta'"),
+        (["show", "memroy", "linear"], "did you mean 'memory'"),
+        (["list", "fusoin"], "did you mean 'fusion'"),
+        (["train", "gdkvm_fantom"], "did you mean 'gdkvm_phantom'"),
+        (["train"], "name a recipe"),
+        (["check", "gdkvm_phantom", "train.bach=3"], "did you mean 'batch'"),
+        (["check", "gdkvm_phantom", "model.memory.heads=0"], "greater than or equal to 1"),
+        (["eval", "nowhere"], "no such run folder"),
+        (["train", "--resume", "nowhere"], "no such run folder"),
+        (["predict", "nowhere", "clip.avi", "--out", "x"], "no such run folder or checkpoint"),
+        (["train", "gdkvm_phantom", "data.root=nowhere"], "nowhere"),
+        (["train", "gdkvm_phantom", "--device", "cuda:7"], "not available here"),
+        (["data", "phantom", "x", "--layout", "camsu"], "did you mean 'camus'"),
+    ],
+)
+def test_mistakes_get_one_message_and_status_2(run, words: list[str], says: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(*words)
+    assert status == 2
+    assert says in err, err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(run) -> None:
+    with pytest.raises(Exception, match="no such run folder"):
+        run("eval", "nowhere", "--debug")
+
+
+def test_camus_without_data_says_where_it_is_in_three_lines(run, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run("train", "recipes/gdkvm_camus.yaml")
+    assert status == 2
+    lines = err.strip().splitlines()
+    assert len(lines) == 3, err
+    assert "creatis" in err
+    assert "data.root=" in lines[1]
+    assert "memx data phantom" in lines[2]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_check_builds_every_recipe_named(run) -> None:
+    status, out, _ = run("check", "gdkvm_camus", "gdkvm_phantom")
+    assert status == 0
+    assert "35,078,282" in out
+    status, out, err = run("check", "gdkvm_phantom", "nonsense", "model.nonsense=1")
+    assert status == 2
+    assert err.count("error:") == 2
+
+
+def test_schema_is_json(run, tmp_path: Path) -> None:
+    status, out, _ = run("schema")
+    assert status == 0
+    assert json.loads(out)["properties"]["model"]
+    run("schema", "--out", str(tmp_path / "s.json"))
+    assert json.loads((tmp_path / "s.json").read_text()) == json.loads(out)
+
+
+def test_env_names_machine_libraries_and_backends(run) -> None:
+    status, out, _ = run("env", "--json")
+    assert status == 0
+    facts = json.loads(out)
+    assert facts["libraries"]["torch"]
+    assert "torch" in facts["backends"]
+    assert run("env")[1].count("\n") > 10
+
+
+def test_phantom_is_written_once(run, tmp_path: Path) -> None:
+    status, out, _ = run("data", "phantom", str(tmp_path / "p"), "--patients", "1", "--size", "64")
+    assert status == 0
+    assert "wrote 1 patient" in out
+    assert (tmp_path / "p" / "database_nifti" / "patient0001").is_dir()
+    status, _, err = run("data", "phantom", str(tmp_path / "p"), "--patients", "1")
+    assert status == 2
+    assert "p" in err
+
+
+def test_train_writes_a_run_that_eval_scores(run, trained: Path) -> None:
+    assert (trained / "report.html").is_file()
+    status, out, _ = run("eval", str(trained), "--split", "val")
+    assert status == 0
+    for word in ("Dice", "IoU", "HD95", "EF error", "protocol"):
+        assert word in out
+    assert {p.name for p in (trained / "eval" / "val").iterdir()} == {
+        "scores.csv",
+        "scores.json",
+        "worst.png",
+        "report.html",
+    }
+    assert run("eval", str(trained), "--split", "tset")[0] == 2
+
+
+def test_resume_of_a_finished_run_changes_nothing(run, trained: Path) -> None:
+    before = (trained / "last" / "model.safetensors").read_bytes()
+    status, _, _ = run("train", "--resume", str(trained))
+    assert status == 0
+    assert (trained / "last" / "model.safetensors").read_bytes() == before
+
+
+def test_a_changed_recipe_is_not_resumed(run, trained: Path) -> None:
+    status, _, err = run("train", "--resume", str(trained), "train.learning_rate=0.5")
+    assert status == 2
+    assert "was written for recipe" in err
+
+
+def test_predict_takes_clips_and_folders(run, trained: Path, phantom_root: Path, tmp_path: Path) -> None:
+    clips = sorted((phantom_root / "database_nifti" / "patient0001").glob("*half_sequence.nii.gz"))
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for clip in clips:
+        (folder / clip.name).write_bytes(clip.read_bytes())
+    status, out, err = run("predict", str(trained), str(folder), "--out", str(tmp_path / "out"))
+    assert status == 0, err
+    assert "EF" in out
+    assert (tmp_path / "out" / "report.html").is_file()
+    for clip in clips:
+        name = clip.name.removesuffix(".nii.gz")
+        assert (tmp_path / "out" / name / "masks.nii.gz").is_file()
+    status, _, err = run("predict", str(trained), str(tmp_path / "none.avi"), "--out", str(tmp_path / "out2"))
+    assert status == 2
+    assert "none.avi" in err
+    assert not (tmp_path / "out2").exists()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_plugin_travels_in_the_run_folder(run, phantom_root: Path, tmp_path: Path) -> None:
+    plugin = Path(__file__).parents[1] / "fixtures" / "leaky.py"
+    (tmp_path / "leaky.py").write_bytes(plugin.read_bytes())
+    (tmp_path / "mine.yaml").write_text(
+        "plugins: [leaky.py]\nmodel: {memory: leaky_test}\ndata: {layout: camus, supervision: all}\n"
+    )
+    words = ["train", str(tmp_path / "mine.yaml"), f"data.root={phantom_root}", *TINY, "--out", str(tmp_path / "run")]
+    status, _, err = run(*words)
+    assert status == 0, err
+    (tmp_path / "leaky.py").unlink()
+    assert (tmp_path / "run" / "plugins" / "leaky.py").is_file()
+    assert run("eval", str(tmp_path / "run"), "--split", "val")[0] == 0
+    status, _, err = run("predict", str(tmp_path / "run" / "model.safetensors"), "x.avi", "--out", str(tmp_path / "o"))
+    assert status == 2
+    assert "run folder" in err
