@@ -10,7 +10,7 @@ import griffe
 
 _ENTRY = re.compile(r"^(?P<name>\S.*?)\s{2,}(?P<text>\S.*)$")
 _CODE = re.compile(r"(`+[^`]*`+)")
-_SPECIAL = re.compile(r"[*_<\[\]|]")
+_SPECIAL = re.compile(r"[*<\[\]|]|(?<!\w)_|_(?!\w)")  # a_b is no emphasis
 
 
 def to_markdown(doc: str) -> str:

@@ -100,8 +100,8 @@ def component_table() -> str:
 def _index() -> str:
     parts = [
         "# All components",
-        "These pages are generated from what is registered: a component's signature is its schema, and its docstring is "
-        "its description. `memx list` and `memx show` print the same in a terminal.",
+        "These pages are generated from what is registered: a component's signature is its schema, and its docstring "
+        "is its description. `memx list` and `memx show` print the same in a terminal.",
     ]
     for kind in KINDS:
         rows = [(f"[`{entry.name}`]({kind}.md#{entry.name})", escape(entry.summary)) for entry in registries()[kind]]
@@ -146,8 +146,8 @@ def _recipe() -> str:
     parts = [
         "# Recipe",
         "Every key that a recipe may have. Components bring their own options: follow the links to their pages. "
-        "`memx show recipe NAME` prints a recipe with all of them filled in, and `memx schema` prints a JSON schema for "
-        "editors.",
+        "`memx show recipe NAME` prints a recipe with all of them filled in, and `memx schema` prints a JSON schema "
+        "for editors.",
         "## Top level",
         _fields(Recipe),
         "`base` (not in the table, because it is gone when a recipe is filled) names one recipe file that this one "
@@ -178,9 +178,7 @@ def _laws() -> str:
         "Every registered memory is held to these laws by `tests/contracts/`, with its defaults and with options and "
         "sizes drawn at random. The laws are plain functions in `memx.memory.laws`, so that "
         "[a memory of yours](../tutorial.md#write-your-own-memory) can be held to them too.",
-        table(
-            ("law", "what it states"), [(f"`{law.__name__}`", escape(inspect.getdoc(law) or "")) for law in LAWS]
-        ),
+        table(("law", "what it states"), [(f"`{law.__name__}`", escape(inspect.getdoc(law) or "")) for law in LAWS]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -188,8 +186,8 @@ def _laws() -> str:
 def _commands() -> str:
     parts = [
         "# Commands",
-        "`memx COMMAND --help` prints the same. A mistake of yours gives one message and exit status 2; `--debug` shows "
-        "the traceback as well.",
+        "`memx COMMAND --help` prints the same. A mistake of yours gives one message and exit status 2; `--debug` "
+        "shows the traceback as well.",
     ]
     for name, command in _walk(typer.main.get_command(app), "memx"):
         parts += [f"## {name}", to_markdown(command.help or "")]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
 
 @pytest.fixture(scope="session")

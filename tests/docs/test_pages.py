@@ -129,7 +129,7 @@ def test_docstrings_become_markdown(reference: Any) -> None:
     other    *more*
     """
     assert to_markdown(doc) == (
-        "One line about x&#95;i &#60; 2.\n\n"
+        "One line about x_i &#60; 2.\n\n"
         "```text\nS ← S + k vᵀ    twice\n```\n\n"
         "- `name`: what it is, on two lines\n- `other`: &#42;more&#42;"
     )
