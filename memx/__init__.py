@@ -17,47 +17,23 @@ if TYPE_CHECKING:
     from memx.memory.base import Cost, Memory, Shape, Tokens
     from memx.memory.state import State
     from memx.models.build import build
+    from memx.models.mask_propagator import MaskPropagator
     from memx.recipe import Recipe
-    from memx.registry import (
-        Part,
-        Slot,
-        decoders,
-        encoders,
-        fusions,
-        layouts,
-        losses,
-        memories,
-        models,
-        refiners,
-        sensories,
-    )
+    from memx.registry import Part, Slot, fusions, memories, registry
 
+# Registries whose names are packages too (memx.registry.encoders, .decoders, .models, .losses …) stay in memx.registry.
 _HOME = {
     "Recipe": "memx.recipe",
     "build": "memx.models.build",
     "load": "memx.engine.checkpoint",
+    "MaskPropagator": "memx.models.mask_propagator",
     "Memory": "memx.memory.base",
     "Tokens": "memx.memory.base",
     "Shape": "memx.memory.base",
     "Cost": "memx.memory.base",
     "State": "memx.memory.state",
     **dict.fromkeys(("UserError", "RecipeError", "DataError", "CheckpointError"), "memx.errors"),
-    **dict.fromkeys(
-        (
-            "Part",
-            "Slot",
-            "memories",
-            "fusions",
-            "encoders",
-            "decoders",
-            "refiners",
-            "sensories",
-            "models",
-            "losses",
-            "layouts",
-        ),
-        "memx.registry",
-    ),
+    **dict.fromkeys(("Part", "Slot", "memories", "fusions"), "memx.registry"),
 }
 _MODULES = (
     "ops",
@@ -68,11 +44,34 @@ _MODULES = (
     "refiners",
     "sensory",
     "models",
+    "losses",
     "data",
     "metrics",
     "engine",
+    "registry",
+    "report",
 )
-__all__ = ["__version__", "ops", *_HOME]
+__all__ = [
+    "CheckpointError",
+    "Cost",
+    "DataError",
+    "MaskPropagator",
+    "Memory",
+    "Part",
+    "Recipe",
+    "RecipeError",
+    "Shape",
+    "Slot",
+    "State",
+    "Tokens",
+    "UserError",
+    "__version__",
+    "build",
+    "fusions",
+    "load",
+    "memories",
+    "ops",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -104,7 +104,7 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="what run folders and reports call it")
     description: str = Field(default="", description="one sentence")
     plugins: list[str] = Field(
-        default_factory=list, description="local Python files, relative to the recipe, that register components"
+        default_factory=list, description="local Python files that register components, relative to the recipe"
     )
     seed: int = Field(default=0, ge=0, description="seed of weights, data order, augmentation and sampled points")
     model: Annotated[ModelSlot, refines(Part("model", "mask_propagator"))] = Field(
@@ -148,7 +148,8 @@ class Recipe(Section):
         plugins = source.data.get("plugins") or []
         digests: dict[str, str] = {}
         if isinstance(plugins, list) and all(isinstance(p, str) for p in plugins):
-            source.data["plugins"] = [str(_plugin_path(p, folder)) for p in plugins]
+            said_here = source.origin(("plugins",)).startswith("override")
+            source.data["plugins"] = [str(_plugin_path(p, Path() if said_here else folder)) for p in plugins]
             digests = {plugin: load_plugin(Path(plugin)) for plugin in source.data["plugins"]}
         if "name" not in source.data:
             source.data["name"] = Path(name).stem

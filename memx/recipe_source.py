@@ -90,14 +90,15 @@ def _mark(node: yaml.Node, place: Place, name: str, origins: dict[Place, str]) -
 
 
 def load_source(path: Path) -> Source:
-    """Read a recipe file and put it over its `base:`, if it names one."""
+    """Read a recipe file and put it over its `base:`, if it names one: a file beside it, or one of memx's by name."""
     source = read_yaml(path)
     base_name = source.data.pop("base", None)
     if base_name is None:
         return source
     if not isinstance(base_name, str):
         raise RecipeError(f"{source.origin(('base',))}: base: names one recipe file, e.g. `base: gdkvm_camus.yaml`")
-    base = read_yaml(path.parent / base_name)
+    beside = path.parent / base_name
+    base = read_yaml(beside if beside.is_file() else find_recipe(base_name))
     if "base" in base.data:
         raise RecipeError(
             f"{base.origin(('base',))}: {base_name} is the base of {path.name} and has a base itself; "

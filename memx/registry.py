@@ -21,7 +21,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, TypeVar
 
 import pydantic
@@ -299,9 +299,14 @@ def registry(kind: str) -> Registry:
 _loaded_plugins: set[str] = set()
 
 
+@cache
+def _installed() -> tuple[importlib.metadata.EntryPoint, ...]:
+    return tuple(importlib.metadata.entry_points(group=PLUGIN_GROUP))
+
+
 def load_installed_plugins() -> None:
     """Import what installed packages declare under the entry-point group `memx.components`."""
-    for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
+    for point in _installed():
         if point.value not in _loaded_plugins:
             _loaded_plugins.add(point.value)
             point.load()

@@ -13,7 +13,19 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="path.to.key=value …, e.g. train.batch=4 model.memory=linear", show_default=False),
 ]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file that registers components; may be given again.", show_default=False),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one")]
+
+
+def load_plugins(paths: Sequence[Path] | None) -> None:
+    """Import the files that the user named."""
+    from memx.plugins import load_plugin
+
+    for path in paths or ():
+        load_plugin(path)
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -33,5 +45,7 @@ def pick_device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: not available here: {str(error).splitlines()[0]}") from None
+        known = "cpu, cuda, cuda:<number>, mps or auto"
+        reason = "no such device" if "Expected one of" in str(error) else str(error).splitlines()[0]
+        raise UserError(f"--device {name}: not available here: {reason}; it is one of {known}") from None
     return name

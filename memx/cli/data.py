@@ -19,7 +19,7 @@ def data() -> None:
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
     layout: Annotated[str, typer.Option(help="camus: NIfTI, two views a patient | echonet: AVI + CSV")] = "camus",
-    patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 24,
+    patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same patients.")] = 0,
     size: Annotated[
         int | None, typer.Option(min=64, help="Rows of a frame; none: 256 (camus), 112 (echonet).", show_default=False)

@@ -13,7 +13,7 @@ from memx.cli.common import Device, Overrides
 def demo(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder for data, run and predictions.")] = Path("runs/demo"),
-    patients: Annotated[int, typer.Option(min=4, help="Phantom patients to simulate.")] = 24,
+    patients: Annotated[int, typer.Option(min=4, help="Phantom patients to simulate.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the phantom.")] = 0,
     device: Device = "auto",
 ) -> None:

@@ -6,25 +6,32 @@ from typing import Annotated
 
 import typer
 
+from memx.cli.common import Plugins
+
 
 def list_(
     kind: Annotated[
         str | None, typer.Argument(help="A kind of component, or `recipe`; none: everything.", show_default=False)
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """List components and recipes."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from memx.cli.common import load_plugins
     from memx.errors import RecipeError, unknown
     from memx.recipe_source import read_yaml, shipped_recipes
     from memx.registry import registries
 
+    load_plugins(plugin)
     kinds = registries()
-    if kind is not None and kind.rstrip("s") not in (*kinds, "recipe") and kind not in kinds:
-        raise RecipeError(unknown("kind", kind, [*kinds, "recipe"]))
-    wanted = [kind if kind in kinds else kind.rstrip("s")] if kind else [*kinds, "recipe"]
+    known = [*kinds, "recipe"]
+    plurals = {f"{k.removesuffix('y')}ies" if k.endswith("y") else f"{k}s": k for k in known} | {"losses": "loss"}
+    if kind is not None and plurals.get(kind, kind) not in known:
+        raise RecipeError(unknown("kind", kind, known))
+    wanted = [plurals.get(kind, kind)] if kind else known
     console = Console()
     for name in wanted:
         table = Table(

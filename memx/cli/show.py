@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from memx.cli.common import Overrides, Plugins
+
 if TYPE_CHECKING:
     from memx.registry import Entry
 
@@ -16,6 +18,8 @@ def show(
         str, typer.Argument(help="memory, fusion, encoder, decoder, model, layout, transform, loss … or recipe")
     ],
     name: Annotated[str, typer.Argument(help="Its name, as `memx list` prints it.")],
+    overrides: Overrides = None,
+    plugin: Plugins = None,
 ) -> None:
     """Show a component (equation, options with defaults and meaning, state, forms, source) or a filled recipe."""
     from rich.console import Console
@@ -23,13 +27,22 @@ def show(
     from rich.table import Table
     from rich.text import Text
 
+    from memx.cli.common import load_plugins
+    from memx.errors import UserError
     from memx.recipe import Recipe
     from memx.registry import registry
 
+    load_plugins(plugin)
     console = Console(highlight=False)
     if kind == "recipe":
-        console.print(Syntax(Recipe.load(name).to_yaml(), "yaml", background_color="default", word_wrap=True))
+        text = Recipe.load(name, overrides or []).to_yaml()
+        if console.is_terminal:
+            console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
+        else:  # so that it can be piped into a file
+            typer.echo(text, nl=False)
         return
+    if overrides:
+        raise UserError(f"overrides change recipes; {kind} {name} is a component")
     entry = registry(kind)[name]
     console.print(Text.assemble((f"{entry.kind} ", "dim"), (entry.name, "bold cyan")))
     console.print(Text(reflow(entry.doc)))
@@ -87,8 +100,8 @@ def type_text(annotation: Any, metadata: Any = ()) -> str:
     if origin in (list, tuple, dict):
         return f"{origin.__name__} of {', '.join(dict.fromkeys(type_text(a) for a in args if a is not Ellipsis))}"
     if args:
-        return " | ".join(type_text(a) for a in args)
-    words = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+        return " | ".join(type_text(a, metadata if a in (int, float) else ()) for a in args)
+    words = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a multiple of"}
     bounds = [
         f"{sign} {getattr(m, key)}"
         for m in metadata
@@ -108,6 +121,8 @@ def default_text(info: Any) -> str:
     if isinstance(value, Part):
         options = "".join(f", {k}: {v}" for k, v in value.options.items())
         return f"{{type: {value.type}{options}}}" if options else value.type
+    if isinstance(value, tuple):
+        value = list(value)
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -58,7 +58,7 @@ class Camus(Layout):
         "CAMUS is human heart ultrasound (registration, CC BY-NC-SA 4.0): "
         "https://www.creatis.insa-lyon.fr/Challenge/camus/\n"
         "To point at your copy: memx train recipes/gdkvm_camus.yaml data.root=/path/to/CAMUS_public\n"
-        "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 24, "
+        "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 32, "
         "then memx train gdkvm_phantom"
     )
     labels: ClassVar[Mapping[int, str]] = {0: "background", 1: "lv", 2: "myocardium", 3: "la"}

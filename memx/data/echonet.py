@@ -40,7 +40,7 @@ class EchoNet(Layout):
         "EchoNet-Dynamic is human heart ultrasound (registration, research only, no redistribution): "
         "https://echonet.github.io/dynamic/\n"
         "To point at your copy: data.layout=echonet data.root=/path/to/EchoNet-Dynamic (the folder with FileList.csv)\n"
-        "To train on the phantom instead: memx data phantom data/phantom --layout echonet --patients 24, "
+        "To train on the phantom instead: memx data phantom data/phantom --layout echonet --patients 32, "
         "then data.layout=echonet data.root=data/phantom"
     )
     labels: ClassVar[Mapping[int, str]] = {0: "background", 1: "lv"}

@@ -34,7 +34,7 @@ class Folder(Layout):
     source = (
         "A folder data set has images/CLIP/*.png (or .jpg) and masks/CLIP/*.png with the same names\n"
         "To point at yours: data.layout=folder data.root=/path/to/folder\n"
-        "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 24, "
+        "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 32, "
         "then memx train gdkvm_phantom"
     )
 

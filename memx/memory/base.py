@@ -97,7 +97,7 @@ class Cost:
 
 
 class Memory(nn.Module):
-    """A mechanism that writes frames into a state and reads them back; see DESIGN in the docs for the laws it obeys.
+    """A mechanism that writes frames into a state and reads them back; docs/concepts.md has the laws it obeys.
 
     It is *block-causal*: every token of a frame reads the state after (or before) the whole frame was written.
     A subclass gives `init_state`, `write`, `read` and `cost`. `scan` folds them over a clip; a subclass that has a

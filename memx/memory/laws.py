@@ -1,4 +1,4 @@
-"""The laws that every memory obeys, as plain functions: the tests and `memx check` hold registered memories to them.
+"""The laws that every memory obeys, as plain functions: the tests hold all registered ones to them.
 
 A law takes a factory (anything that builds a memory from `key_dim`, `value_dim`, `feature_dim`: a class, a
 functools.partial, a registry Part) and a Case. It returns nothing when the law is kept, raises BrokenLawError with
