@@ -31,7 +31,7 @@ def run_training(
                 best[0] = f"{step.validation_dice:.3f}"
             advance(note=f"loss {step.loss:.3f}  validation Dice {best[0]}")
 
-        trainer = Trainer(recipe, run, device=device, on_step=show)
+        trainer = Trainer(recipe, run, device=device, pretrained=not resume, on_step=show)
         if resume:
             trainer.restore()
             advance(note="resumed", steps=trainer.iteration)

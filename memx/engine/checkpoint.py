@@ -11,7 +11,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from memx.encoders import no_pretrained
 from memx.engine.run import RunFolder
 from memx.errors import CheckpointError, nearest
 from memx.files import atomic
@@ -61,8 +60,7 @@ def restore(recipe: Recipe, tensors: Mapping[str, Tensor], source: str) -> Video
 
     Raises CheckpointError naming the tensors of `source` that are missing, surplus or misshapen.
     """
-    with no_pretrained():
-        model = build(recipe)
+    model = build(recipe)
     fill(model, tensors, source)
     return model.eval()
 

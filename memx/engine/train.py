@@ -44,6 +44,8 @@ class Trainer:
     recipe: Recipe
     folder: RunFolder
     device: str = "cpu"
+    pretrained: bool = True
+    """Start from the pretrained weights that the recipe names; a run that is restored has no need of them."""
     on_step: Callable[[Step], None] = lambda step: None
     iteration: int = 0
     best: float = -math.inf
@@ -55,7 +57,7 @@ class Trainer:
         AcceleratorState._reset_state(True)  # a second run in one process may ask for another precision
         precision = {"fp32": "no"}.get(train.precision, train.precision)
         self.accelerator = accelerate.Accelerator(mixed_precision=precision, cpu=self.device == "cpu")
-        self.model = build(self.recipe)
+        self.model = build(self.recipe, pretrained=self.pretrained)
         self.optimizer = make_optimizer(self.model, train)
         self.schedule = make_schedule(self.optimizer, train)
         self.loss = build_part(self.recipe.loss)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from memx.encoders import no_pretrained
 from memx.errors import RecipeError
 from memx.models.base import VideoModel
 
@@ -11,13 +13,17 @@ if TYPE_CHECKING:
     from memx.recipe import Recipe
 
 
-def build(recipe: Recipe) -> VideoModel:
+def build(recipe: Recipe, *, pretrained: bool = False) -> VideoModel:
     """The network that a recipe describes, with fresh weights drawn from torch's global generator.
 
+    With `pretrained`, as training starts, encoders are filled with the `weights` that the recipe names; without, no
+    weights are fetched or read.
+
     Raises RecipeError when dimensions do not fit together or nothing tells several structures apart, and
-    CheckpointError when pretrained weights that the recipe names cannot be had.
+    CheckpointError when pretrained weights are wanted and cannot be had.
     """
-    model = recipe.model(in_channels=recipe.data.channels)
+    with nullcontext() if pretrained else no_pretrained():
+        model = recipe.model(in_channels=recipe.data.channels)
     told_apart = getattr(model, "identities", recipe.objects) or 1
     if told_apart < recipe.objects:
         names = ", ".join(recipe.data.structures)
