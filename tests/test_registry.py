@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
@@ -144,3 +145,25 @@ def test_every_registered_component_documents_itself(kind_name: str) -> None:
 
 def test_recipe_errors_are_user_errors() -> None:
     assert issubclass(RecipeError, UserError)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_an_installed_package_registers_through_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import memx.registry
+
+    (tmp_path / "echo_memories.py").write_text(
+        "from memx import registry\n\n\n@registry.fusions.register('from_a_package')\n"
+        "def fusion(x_dim: int, y_dim: int, out_dim: int, *, scale: float = 1.0) -> float:\n"
+        '    """A fusion of another package."""\n    return scale\n'
+    )
+    (tmp_path / "echo-1.0.dist-info").mkdir()
+    (tmp_path / "echo-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: echo\nVersion: 1.0\n")
+    (tmp_path / "echo-1.0.dist-info" / "entry_points.txt").write_text("[memx.components]\necho = echo_memories\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    memx.registry._installed.cache_clear()
+    try:
+        assert registry("fusion").build("from_a_package", {"x_dim": 1, "y_dim": 1, "out_dim": 1}, scale=2.5) == 2.5
+    finally:
+        memx.registry._installed.cache_clear()

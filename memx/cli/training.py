@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,7 @@ def run_training(
     console = Console(stderr=True, highlight=False)
     for split in ("train", "val"):  # before anything is written
         find_cases(recipe, split)
+    created = run is None
     run = run or RunFolder.create(recipe, out)
     console.print(f"[bold]{recipe.name}[/] {recipe.hash} on {device} → {run.path}")
     best: list[str] = ["–"]
@@ -31,7 +33,12 @@ def run_training(
                 best[0] = f"{step.validation_dice:.3f}"
             advance(note=f"loss {step.loss:.3f}  validation Dice {best[0]}")
 
-        trainer = Trainer(recipe, run, device=device, pretrained=not resume, on_step=show)
+        try:
+            trainer = Trainer(recipe, run, device=device, pretrained=not resume, on_step=show)
+        except BaseException:
+            if created:  # nothing has been trained: leave no empty run behind
+                shutil.rmtree(run.path, ignore_errors=True)
+            raise
         if resume:
             trainer.restore()
             advance(note="resumed", steps=trainer.iteration)

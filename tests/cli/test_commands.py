@@ -217,3 +217,33 @@ def test_a_plugin_travels_in_the_run_folder(run, phantom_root: Path, tmp_path: P
     status, _, err = run("predict", str(tmp_path / "run" / "model.safetensors"), "x.avi", "--out", str(tmp_path / "o"))
     assert status == 2
     assert "run folder" in err
+
+
+def test_pretrained_weights_that_cannot_be_had_leave_no_run(run, phantom_root: Path, tmp_path: Path) -> None:
+    words = [
+        f"data.root={phantom_root}",
+        *TINY,
+        "model.image_encoder.weights=nowhere.pth",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    status, _, err = run("train", "gdkvm_phantom", *words)
+    assert status == 2
+    assert "nowhere.pth" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_components_of_a_file_can_be_listed_and_shown(run, own_registry: None) -> None:
+    plugin = str(Path(__file__).parents[1] / "fixtures" / "leaky.py")
+    assert "leaky_test" in run("list", "memories", "--plugin", plugin)[1]
+    assert "Leaky sum" in run("show", "memory", "leaky_test", "--plugin", plugin)[1]
+
+
+def test_a_shown_recipe_can_be_piped_into_a_file_and_used(run, tmp_path: Path) -> None:
+    status, out, _ = run("show", "recipe", "gdkvm_phantom", "train.batch=3")
+    assert status == 0
+    (tmp_path / "mine.yaml").write_text(out)
+    assert "batch: 3" in out
+    assert run("check", str(tmp_path / "mine.yaml"))[0] == 0
+    (tmp_path / "on_top.yaml").write_text("base: gdkvm_phantom\ntrain: {batch: 5}\n")
+    assert run("check", str(tmp_path / "on_top.yaml"))[0] == 0
