@@ -62,7 +62,7 @@ def evaluate(
     """Score a model on a split.
 
     Each clip is sampled and resized as the recipe says, run through the model, and the masks are brought back to the
-    clip's own size. With `supervision: ends` the first and the last frame (ED, ES) are scored, else every labelled one.
+    clip's own size. With `supervision: ends` the first and last labelled frame are scored, else every labelled one.
     Raises DataError when the split is empty or holds no labels.
     """
     layout, cases = find_cases(recipe, split)
@@ -107,8 +107,8 @@ def _case_pairs(model: VideoModel, recipe: Recipe, clip: Clip, device: str) -> I
     if sampled.labels is None or sampled.labelled is None:
         return
     labelled = sampled.labelled.nonzero().flatten().tolist()
-    ends = {0, len(sampled) - 1}
-    for t in labelled if data.supervision == "all" else [t for t in labelled if t in ends]:
+    scored = labelled if data.supervision == "all" else sorted({*labelled[:1], *labelled[-1:]})
+    for t in scored:
         predicted = label_map(output.logits[0, t : t + 1], sampled.size)[0].cpu().numpy()
         truth = sampled.labels[t].numpy()
         frame = sampled.video[t].mean(dim=0).numpy()

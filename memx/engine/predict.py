@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -78,12 +78,12 @@ def predict_clip(
     """
     box = sector_box(stream) if crop == "auto" else (0, stream.size[0], 0, stream.size[1])
     structures = recipe.data.structures
-    values = np.array([0, *(labels[0] for labels in structures.values())], dtype=np.uint8)
+    values = np.array([0, *written_labels(structures).values()], dtype=np.uint8)
     pixel_area = stream.spacing[0] * stream.spacing[1] if stream.spacing else 1.0
     areas: dict[str, list[float]] = {name: [] for name in structures}
     volumes = []
     overlay = folder / "overlay.mp4"
-    labels = {name: int(value) for name, value in zip(structures, values[1:], strict=True)}
+    labels = written_labels(structures)
     state = model.init_state(1, recipe.objects, device=device)
     with (
         open_mask_writer(stream, folder / "masks", structures=labels) as writer,
@@ -143,6 +143,13 @@ def predict_clip(
     _draw_curve(prediction, folder / "curve.png")
     write_text(folder / "summary.json", json.dumps(_summary(prediction), indent=2) + "\n")
     return prediction
+
+
+def written_labels(structures: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """The label value that a mask file has for each structure: its first one, or 1, 2, … where these collide."""
+    first = {name: values[0] for name, values in structures.items()}
+    usable = len(set(first.values())) == len(first) and all(0 < value < 256 for value in first.values())
+    return first if usable else {name: number for number, name in enumerate(structures, start=1)}
 
 
 def output_folders(streams: Sequence[Stream], out: Path) -> list[Path]:

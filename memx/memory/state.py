@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 from torch.utils import _pytree
+
+from memx.files import atomic
 
 
 class State:
@@ -114,16 +114,9 @@ class State:
 
     def save(self, path: str | Path) -> None:
         """Write as safetensors; the file appears whole or not at all."""
-        path = Path(path)
         flat = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        try:
+        with atomic(path) as part:
             safetensors.torch.save_file(flat, part, metadata={"format": "memx.State"})
-            os.replace(part, path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> State:

@@ -72,6 +72,17 @@ def test_ends_scores_ed_and_es_only(recipe: Recipe) -> None:
     assert len(everything) == 4 * len(cases)
 
 
+def test_ends_are_the_first_and_last_labelled_frames(tmp_path: Path) -> None:
+    """As in training: EchoNet's two traced frames lie inside the clip."""
+    from memx.data import phantom
+
+    phantom.write(tmp_path / "echo", layout="echonet", patients=3, seed=1, size=64)
+    words = [f"data.root={tmp_path / 'echo'}", "data.layout=echonet", "data.sampling=all", "data.supervision=ends"]
+    rows = evaluate(Constant(9.0), Recipe.load("gdkvm_phantom", [*words, "data.size=32"]), "test").scores.rows
+    assert len(rows) == 2
+    assert {row.phase for row in rows} == {"ED", "ES"}
+
+
 def test_evaluation_leaves_the_mode_as_it_was(recipe: Recipe) -> None:
     for mode in (True, False):
         model = Constant(1.0).train(mode)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from memx import Recipe, build
 from memx.data.streams import open_stream
-from memx.engine.predict import output_folders, predict_clip
+from memx.engine.predict import output_folders, predict_clip, written_labels
 from memx.models.base import VideoModel
 
 SMALL = [
@@ -168,3 +168,9 @@ def test_a_failure_leaves_no_half_file(
     with pytest.raises(RuntimeError, match="boom"):
         predict_clip(model, recipe, stream, tmp_path / "out", crop="none")
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_structures_keep_their_label_unless_two_would_share_one() -> None:
+    assert written_labels({"lv": [1], "la": [3]}) == {"lv": 1, "la": 3}
+    assert written_labels({"lv": [1], "epi": [1, 2]}) == {"lv": 1, "epi": 2}
+    assert written_labels({"lv": [0], "epi": [300]}) == {"lv": 1, "epi": 2}
