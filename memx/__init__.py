@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memx.models.build import build
     from memx.models.mask_propagator import MaskPropagator
     from memx.recipe import Recipe
-    from memx.registry import Part, Slot, fusions, memories, registry
+    from memx.registry import Part, Slot, fusions, memories
 
 # Registries whose names are packages too (memx.registry.encoders, .decoders, .models, .losses …) stay in memx.registry.
 _HOME = {

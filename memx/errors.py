@@ -9,8 +9,17 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Something that the user gave is wrong, or is not there.
 
-    A message says what is wrong, where (file, dotted path, tensor), and the nearest right answer.
+    A message says what is wrong, where (file, dotted path, tensor), and the nearest right answer. `status` is the exit
+    status of the command that it ends.
     """
+
+    status = 2
+
+
+class InterruptedRunError(UserError):
+    """The user stopped a run; what it had reached is saved."""
+
+    status = 130
 
 
 class RecipeError(UserError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,12 @@ LossSlot = Annotated[Callable[..., Any], Slot("loss")]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+def _text(value: Any) -> Any:
+    """A folder called 2024 is no number."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _pair(value: Any) -> Any:
@@ -43,9 +49,12 @@ class Data(Section):
     layout: Annotated[LayoutSlot, refines(Part("layout", "camus"))] = Field(
         default=Part("layout", "camus"), description="how the data set lies on disk: a layout"
     )
-    root: Path | None = Field(default=None, description="folder of the data set")
+    root: Annotated[Path | None, pydantic.BeforeValidator(_text)] = Field(
+        default=None, description="folder of the data set"
+    )
     size: Annotated[
-        tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]], pydantic.BeforeValidator(_pair)
+        tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]],
+        pydantic.BeforeValidator(_pair, json_schema_input_type=int | tuple[int, int]),
     ] = Field(default=(256, 256), description="height and width that frames are resized to; one number means a square")
     channels: Literal[1, 3] = Field(default=1, description="colour channels of a frame: 1 grey, 3 RGB")
     frames: int = Field(default=10, ge=1, description="frames of a training clip")
@@ -55,7 +64,7 @@ class Data(Section):
     supervision: Literal["ends", "all"] = Field(
         default="ends", description="labels used: the first and last frame's | every frame's"
     )
-    structures: dict[str, list[int]] = Field(
+    structures: dict[str, Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(min_length=1)]] = Field(
         default={"lv": [1]},
         min_length=1,
         description="objects to segment, each with the label values that it is made of",
@@ -104,9 +113,12 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="what run folders and reports call it")
     description: str = Field(default="", description="one sentence")
     plugins: list[str] = Field(
-        default_factory=list, description="local Python files that register components, relative to the recipe"
+        default_factory=list,
+        description="Python files, relative to the recipe, or entry points of installed packages, with components",
     )
-    seed: int = Field(default=0, ge=0, description="seed of weights, data order, augmentation and sampled points")
+    seed: int = Field(
+        default=0, ge=0, le=2**63 - 1, description="seed of weights, data order, augmentation and sampled points"
+    )
     model: Annotated[ModelSlot, refines(Part("model", "mask_propagator"))] = Field(
         default=Part("model", "mask_propagator"), description="the network"
     )
@@ -149,10 +161,10 @@ class Recipe(Section):
         digests: dict[str, str] = {}
         if isinstance(plugins, list) and all(isinstance(p, str) for p in plugins):
             said_here = source.origin(("plugins",)).startswith("override")
-            source.data["plugins"] = [str(_plugin_path(p, Path() if said_here else folder)) for p in plugins]
-            digests = {plugin: load_plugin(Path(plugin)) for plugin in source.data["plugins"]}
+            source.data["plugins"] = [_plugin_path(p, Path() if said_here else folder) for p in plugins]
+            digests = {plugin: load_plugin(plugin) for plugin in source.data["plugins"]}
         if "name" not in source.data:
-            source.data["name"] = Path(name).stem
+            source.data["name"] = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(name).stem).lstrip("_.-") or "recipe"
         try:
             recipe = cls.model_validate(source.data)
         except pydantic.ValidationError as error:
@@ -169,26 +181,26 @@ class Recipe(Section):
         """The filled recipe as YAML, each option with its meaning as a comment."""
         return "\n".join(_write(self.dump(), type(self), 0)) + "\n"
 
+    def decisive(self) -> dict[str, Any]:
+        """What decides the trained weights: all but names, scoring, plug-in paths and where the data lies."""
+        data = self.dump()
+        for key in ("name", "description", "evaluate", "plugins"):
+            del data[key]
+        for key in ("validate_every", "checkpoint_every"):
+            del data["train"][key]
+        data["data"] = {k: v for k, v in data["data"].items() if k not in ("root", "workers", "cache")}
+        return data
+
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits of what decides the result: all but name, description and where the data lies."""
-        data = self.dump()
-        for key in ("name", "description"):
-            del data[key]
-        data["data"] = {k: v for k, v in data["data"].items() if k not in ("root", "workers", "cache")}
-        data["plugins"] = self._digests()
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
-
-    @property
-    def model_hash(self) -> str:
-        """Twelve hexadecimal digits of the model alone: checkpoints of another model are refused by it."""
-        dump = self.dump()
-        parts = [dump["model"], dump["data"]["channels"], self._digests()]
+        """Twelve hexadecimal digits of what decides the trained weights, and of the plug-ins' code."""
+        parts = {**self.decisive(), "plugins": self.plugin_digests}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
-    def _digests(self) -> list[str]:
+    @property
+    def plugin_digests(self) -> list[str]:
         """SHA-256 of each plug-in as it was when the recipe was loaded."""
-        return [self._plugin_digests.get(plugin) or load_plugin(Path(plugin)) for plugin in self.plugins]
+        return [self._plugin_digests.get(plugin) or load_plugin(plugin) for plugin in self.plugins]
 
     @property
     def objects(self) -> int:
@@ -198,15 +210,14 @@ class Recipe(Section):
     @staticmethod
     def json_schema() -> dict[str, Any]:
         """JSON schema of a recipe file, for editors; it knows every registered component."""
-        schema = Recipe.model_json_schema()
+        schema = Recipe.model_json_schema(mode="validation")
         schema["properties"]["base"] = {"type": "string", "description": "one recipe file that this one changes"}
         schema["required"] = []
         return schema
 
 
-def _plugin_path(name: str, folder: Path) -> Path:
-    path = Path(name).expanduser()
-    return (path if path.is_absolute() else folder / path).resolve()
+def _plugin_path(name: str, folder: Path) -> str:
+    return str((folder / Path(name).expanduser()).resolve()) if name.endswith(".py") else name
 
 
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,14 +16,25 @@ Place = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that also reads `1e-4` as a number, as YAML 1.2 does, and refuses a key given twice."""
+    """PyYAML's safe loader with the scalars of YAML 1.2's core schema: `1e-4` is a number; `on`, `1:30`, `1_000` and
+    `2024-01-01` are text."""
+
+    def construct_yaml_int(self, node: Any) -> int:
+        return int(node.value, 0) if node.value[:2] in ("0x", "0o") else int(node.value)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$|^[-+]?\.[0-9_]+[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+REPLACED_WHOLE: frozenset[Place] = frozenset({("data", "structures")})
+"""Mappings whose keys are the user's own words: a child file or an override replaces them, keys and all."""
 
 
 @dataclass
@@ -72,7 +83,13 @@ def parse_yaml(text: str, name: str) -> Source:
         raise RecipeError(f"{name}: this is not YAML: {error}") from None
 
 
-def _mark(node: yaml.Node, place: Place, name: str, origins: dict[Place, str]) -> None:
+def _mark(
+    node: yaml.Node, place: Place, name: str, origins: dict[Place, str], seen_nodes: set[int] | None = None
+) -> None:
+    seen_nodes = set() if seen_nodes is None else seen_nodes
+    if id(node) in seen_nodes:
+        raise RecipeError(f"{name}:{node.start_mark.line + 1}: aliases (`*name`) are not taken; write the value out")
+    seen_nodes.add(id(node))
     origins[place] = f"{name}:{node.start_mark.line + 1}"
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -82,23 +99,26 @@ def _mark(node: yaml.Node, place: Place, name: str, origins: dict[Place, str]) -
             if key.value in seen:
                 raise RecipeError(f"{name}:{key.start_mark.line + 1}: {key.value!r} stands here twice; keep one")
             seen.add(key.value)
-            _mark(value, (*place, key.value), name, origins)
+            _mark(value, (*place, key.value), name, origins, seen_nodes)
             origins[(*place, key.value)] = f"{name}:{key.start_mark.line + 1}"
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
-            _mark(value, (*place, i), name, origins)
+            _mark(value, (*place, i), name, origins, seen_nodes)
 
 
 def load_source(path: Path) -> Source:
     """Read a recipe file and put it over its `base:`, if it names one: a file beside it, or one of memx's by name."""
     source = read_yaml(path)
+    _place_plugins(source, path.parent)
     base_name = source.data.pop("base", None)
     if base_name is None:
         return source
     if not isinstance(base_name, str):
         raise RecipeError(f"{source.origin(('base',))}: base: names one recipe file, e.g. `base: gdkvm_camus.yaml`")
     beside = path.parent / base_name
-    base = read_yaml(beside if beside.is_file() else find_recipe(base_name))
+    base_path = beside if beside.is_file() else find_recipe(base_name)
+    base = read_yaml(base_path)
+    _place_plugins(base, base_path.parent)
     if "base" in base.data:
         raise RecipeError(
             f"{base.origin(('base',))}: {base_name} is the base of {path.name} and has a base itself; "
@@ -106,6 +126,16 @@ def load_source(path: Path) -> Source:
         )
     overlay(base, source.data, source)
     return base
+
+
+def _place_plugins(source: Source, folder: Path) -> None:
+    """Plug-in files are named relative to the file that names them."""
+    plugins = source.data.get("plugins")
+    if isinstance(plugins, list):
+        source.data["plugins"] = [
+            str((folder / Path(p).expanduser()).resolve()) if isinstance(p, str) and p.endswith(".py") else p
+            for p in plugins
+        ]
 
 
 def overlay(target: Source, data: Mapping[str, Any], source: Source, place: Place = ()) -> None:
@@ -118,12 +148,14 @@ def overlay(target: Source, data: Mapping[str, Any], source: Source, place: Plac
     for key, value in data.items():
         here = (*place, key)
         old = node.get(key)
+        if isinstance(old, str) and isinstance(value, Mapping) and "type" not in value and value:
+            old = node[key] = {"type": old}  # a component written by its bare name
         same = (
             isinstance(old, dict)
             and isinstance(value, Mapping)
             and value.get("type", old.get("type")) == old.get("type")
         )
-        if same:
+        if same and here not in REPLACED_WHOLE:
             target.origins[here] = source.origin(here)
             overlay(target, value, source, here)
         else:
@@ -144,10 +176,7 @@ def apply_override(target: Source, text: str) -> None:
         raise RecipeError(
             f"override {text!r}: write it as path.to.key=value, e.g. train.batch=4 or model.memory=linear"
         )
-    try:
-        value = _Loader(raw).get_single_data()
-    except yaml.YAMLError:
-        value = raw
+    value = _override_value(raw)
     keys = path.strip().split(".")
     origin = f"override {text}"
     node: Any = target.data
@@ -156,18 +185,20 @@ def apply_override(target: Source, text: str) -> None:
         child, step = _child(node, key, origin, place)
         if isinstance(child, str):  # a component written by its bare name
             child = node[step] = {"type": child}
+            target.origins[(*place, step, "type")] = target.origin((*place, step))
         if not isinstance(child, dict | list):
             if child is not None:
                 raise RecipeError(f"{origin}: {'.'.join(map(str, (*place, step)))} is {child!r}, which has no parts")
             child = node[step] = {}
+            target.origins[(*place, step)] = origin
         node, place = child, (*place, step)
     last: Any = keys[-1]
     container: Any = node
     if isinstance(node, list):
         last = _index(node, keys[-1], origin, place)
-    elif last == "type" and node.get("type") != value:
+    elif last == "type" and node.get("type", value) != value:
         node.clear()
-    elif isinstance(value, dict) and isinstance(node.get(last), dict):
+    elif isinstance(value, dict) and isinstance(node.get(last), dict | str):
         overlay(target, {last: value}, Source(origins={(*place, last): origin}), place)
         return
     container[last] = value
@@ -175,6 +206,17 @@ def apply_override(target: Source, text: str) -> None:
     for stale in [p for p in target.origins if p[: len(here)] == here]:
         del target.origins[stale]
     target.origins[here] = origin
+
+
+def _override_value(raw: str) -> Any:
+    """YAML, but plain text is taken as it stands, with any `#` or `: ` in it."""
+    if raw[:1] in tuple("[{\"'"):
+        try:
+            return _Loader(raw).get_single_data()
+        except yaml.YAMLError:
+            return raw
+    loader = _Loader("")
+    return loader.construct_object(yaml.ScalarNode(loader.resolve(yaml.ScalarNode, raw, (True, False)), raw))
 
 
 def _child(node: Any, key: str, origin: str, place: Place) -> tuple[Any, str | int]:
@@ -202,8 +244,11 @@ def _at(data: Any, place: Place) -> Any:
 def find_recipe(name: str | Path) -> Path:
     """The file that `name` means: a path, or the name of a recipe that travels with memx (with or without `.yaml`)."""
     path = Path(name)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise RecipeError(f"{str(name)[:60]!r}: {error.strerror}") from None
     shipped = shipped_recipes()
     stem = path.name.removesuffix(".yaml").removesuffix(".yml")
     # `recipes/gdkvm_camus.yaml` is how the docs write it; it is found from any folder.

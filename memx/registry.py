@@ -176,15 +176,25 @@ class Slot:
         return {"anyOf": choices}
 
 
-def refines(default: Part) -> pydantic.BeforeValidator:
+class refines:
     """Lets a mapping without `type` stand for changes to the slot's default: `memory: {heads: 4}`."""
 
-    def fill(value: Any) -> Any:
+    def __init__(self, default: Part):
+        self.default = default
+
+    def fill(self, value: Any) -> Any:
         if isinstance(value, Mapping) and "type" not in value:
-            return {"type": default.type, **default.options, **value}
+            return {"type": self.default.type, **self.default.options, **value}
         return value
 
-    return pydantic.BeforeValidator(fill)
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self.fill, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        slot = handler(schema)
+        options = registry(self.default.kind)[self.default.type].options
+        refined = handler.resolve_ref_schema(handler(options.__pydantic_core_schema__))
+        return {"anyOf": [slot, {**refined, "required": [], "description": f"changes to {self.default.type}"}]}
 
 
 def _dump_part(value: Any) -> Any:
@@ -231,12 +241,24 @@ class Registry:
                 if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                     raise TypeError(f"{self.kind} {name!r}: a component spells its options out; it may not take {p}")
             known = self._entries.get(name)
-            if known and _origin(known.factory) != _origin(factory):
+            if (
+                known
+                and _origin(known.factory) != _origin(factory)
+                and not (_of_file(known.factory) and _of_file(factory))
+            ):
                 raise RecipeError(f"{self.kind} {name!r} is already registered by {_origin(known.factory)}")
             self._entries[name] = Entry(self.kind, name, factory)
             return factory
 
         return add
+
+    def put(self, entry: Entry) -> None:
+        """Make an entry that was registered before the current one of its name."""
+        self._entries[entry.name] = entry
+
+    def known(self) -> list[Entry]:
+        """What is registered so far, without importing anything."""
+        return list(self._entries.values())
 
     def _load(self) -> None:
         importlib.import_module(self.package)
@@ -270,6 +292,11 @@ def _origin(factory: Callable[..., Any]) -> str:
     return f"{getattr(module, '__file__', factory.__module__)}:{factory.__qualname__}"
 
 
+def _of_file(factory: Callable[..., Any]) -> bool:
+    """Whether a component comes from a plug-in file: the one named last is the current one."""
+    return factory.__module__.startswith("memx_plugin_")
+
+
 memories = Registry("memory", "memx.memory")
 fusions = Registry("fusion", "memx.fusion")
 encoders = Registry("encoder", "memx.encoders")
@@ -296,17 +323,31 @@ def registry(kind: str) -> Registry:
     return registries()[kind]
 
 
-_loaded_plugins: set[str] = set()
+_loaded: set[str] = set()
 
 
 @cache
-def _installed() -> tuple[importlib.metadata.EntryPoint, ...]:
-    return tuple(importlib.metadata.entry_points(group=PLUGIN_GROUP))
+def installed_plugins() -> dict[str, importlib.metadata.EntryPoint]:
+    """The entry points that installed packages declare under the group `memx.components`, by name."""
+    return {point.name: point for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
+
+
+def load_installed(point: importlib.metadata.EntryPoint) -> None:
+    """Import one entry point, once. Raises RecipeError naming the package when it fails."""
+    if point.value in _loaded:
+        return
+    try:
+        point.load()
+    except Exception as error:
+        package = point.dist.name if point.dist else "an installed package"
+        raise RecipeError(
+            f"the plug-in {point.name!r} of {package} ({point.value}) fails: {type(error).__name__}: {error}; "
+            f"mend or uninstall it"
+        ) from error
+    _loaded.add(point.value)
 
 
 def load_installed_plugins() -> None:
     """Import what installed packages declare under the entry-point group `memx.components`."""
-    for point in _installed():
-        if point.value not in _loaded_plugins:
-            _loaded_plugins.add(point.value)
-            point.load()
+    for point in installed_plugins().values():
+        load_installed(point)

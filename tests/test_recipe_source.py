@@ -36,6 +36,7 @@ def test_places_are_remembered() -> None:
         ("a: [1\n", "f:2: this is not YAML"),
         ("a: !!python/object/apply:os.system ['true']\n", "not YAML"),
         ("a: \x00", "not YAML"),
+        ("a: &x {b: *x}", "aliases"),
     ],
 )
 def test_bad_yaml_is_refused_with_its_line(text: str, says: str) -> None:
@@ -44,7 +45,19 @@ def test_bad_yaml_is_refused_with_its_line(text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1e-4", 1e-4), ("1.5e3", 1500.0), ("-2E-1", -0.2), ("e4", "e4"), ("0x1e3", 0x1E3)]
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1.5e3", 1500.0),
+        ("-2E-1", -0.2),
+        ("e4", "e4"),
+        ("0x1e3", 0x1E3),
+        ("010", 10),
+        ("1:30", "1:30"),
+        ("on", "on"),
+        ("1_0", "1_0"),
+        ("2024-01-01", "2024-01-01"),
+    ],
 )
 def test_numbers_are_read_as_yaml_1_2_reads_them(text: str, value: Any) -> None:
     assert parse_yaml(f"a: {text}", "f").data["a"] == value
@@ -54,6 +67,10 @@ def test_numbers_are_read_as_yaml_1_2_reads_them(text: str, value: Any) -> None:
     ("texts", "path", "value"),
     [
         (["data.root=/a/b=c"], ("data", "root"), "/a/b=c"),
+        (["data.root=/a/b #1: c"], ("data", "root"), "/a/b #1: c"),
+        (["model.fusion={scale: 2}"], ("model", "fusion"), {"type": "kpff", "scale": 2}),
+        (["data.structures={la: [3]}"], ("data", "structures"), {"la": [3]}),
+        (["model.fusion.type=kpff"], ("model", "fusion"), {"type": "kpff"}),
         (["train.lr=1e-3"], ("train", "lr"), 1e-3),
         (["train.clip=null"], ("train", "clip"), None),
         (["data.views=[2CH, 4CH]"], ("data", "views"), ["2CH", "4CH"]),
@@ -75,7 +92,7 @@ def test_numbers_are_read_as_yaml_1_2_reads_them(text: str, value: Any) -> None:
 def test_overrides(texts: list[str], path: tuple[Any, ...], value: Any) -> None:
     data = {
         "model": {"memory": {"type": "gated_delta", "heads": 8}, "fusion": "kpff"},
-        "data": {"augment": [{"type": "gamma"}, {"type": "scale", "p": 0.5}]},
+        "data": {"augment": [{"type": "gamma"}, {"type": "scale", "p": 0.5}], "structures": {"lv": [1]}},
         "train": {"lr": 1e-4},
     }
     if texts == ["model.memory.heads=4"]:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import Field
 
 from memx.errors import RecipeError, UserError, nearest, unknown
+from memx.plugins import load_plugin
 from memx.registry import Part, Registry, Slot, build_part, memories, refines, registries, registry
 
 
@@ -162,8 +163,11 @@ def test_an_installed_package_registers_through_its_entry_point(
     (tmp_path / "echo-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: echo\nVersion: 1.0\n")
     (tmp_path / "echo-1.0.dist-info" / "entry_points.txt").write_text("[memx.components]\necho = echo_memories\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    memx.registry._installed.cache_clear()
+    memx.registry.installed_plugins.cache_clear()
     try:
+        assert load_plugin("echo")
+        with pytest.raises(RecipeError, match="did you mean 'echo'"):
+            load_plugin("ecko")
         assert registry("fusion").build("from_a_package", {"x_dim": 1, "y_dim": 1, "out_dim": 1}, scale=2.5) == 2.5
     finally:
-        memx.registry._installed.cache_clear()
+        memx.registry.installed_plugins.cache_clear()

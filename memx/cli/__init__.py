@@ -54,14 +54,20 @@ def main() -> None:
         sys.argv = [sys.argv[0], "--debug", *(a for a in sys.argv[1:] if a != "--debug")]
     try:
         app()
-    except UserError as error:
+    except (UserError, OSError) as error:
         if debug:
             raise
         from rich.console import Console
         from rich.text import Text
 
-        Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
+        Console(stderr=True, highlight=False).print(
+            Text.assemble(("error: ", "bold red"), _message(error)), soft_wrap=True
+        )
+        sys.exit(error.status if isinstance(error, UserError) else 2)
+
+
+def _message(error: UserError | OSError) -> str:
+    """An OSError that nobody explained better: the file and the system's reason."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}"
+    return str(error)

@@ -30,8 +30,15 @@ def load_plugins(paths: Sequence[Path] | None) -> None:
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Words that name things, and words that are overrides (`path.to.key=value`, unless a file is called so)."""
-    overrides = [w for w in words if re.match(r"^[A-Za-z_]\w*(\.\w+)*=", w) and not Path(w).exists()]
+    overrides = [w for w in words if re.match(r"^[A-Za-z_]\w*(\.-?\w+)*=", w) and not _is_file(w)]
     return [w for w in words if w not in overrides], overrides
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except OSError:  # longer than a file's name can be
+        return False
 
 
 def pick_device(name: str) -> str:
@@ -43,6 +50,8 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if torch.device(name).type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("memx does not run on it")
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         known = "cpu, cuda, cuda:<number>, mps or auto"

@@ -18,6 +18,7 @@ def demo(
     device: Device = "auto",
 ) -> None:
     """Write a phantom, train `gdkvm_phantom` on it, score unseen patients, and segment a real echocardiogram."""
+    import json
     import shutil
     import time
 
@@ -30,20 +31,29 @@ def demo(
     from memx.cli.progress import bar
     from memx.cli.training import run_training
     from memx.data import phantom
+    from memx.errors import UserError
     from memx.recipe import Recipe
 
     console = Console(highlight=False)
     started = time.perf_counter()
     chosen = pick_device(device)
     data, run, predictions = out / "phantom", out / "run", out / "predictions"
-    if not (data / "memx.json").is_file():
+    recipe = Recipe.load("gdkvm_phantom", [f"data.root={data}", *(overrides or [])])
+    for old, ours in ((run, "manifest.json"), (predictions, "report.html")):
+        if old.exists() and not (old / ours).is_file():
+            raise UserError(f"{old}: is there and not from an earlier demo; choose another --out")
+    made = {"layout": "camus", "seed": seed}
+    if (data / "memx.json").is_file():
+        found = json.loads((data / "memx.json").read_text(encoding="utf-8"))
+        if {k: found.get(k) for k in made} != made or len(found.get("patients", [])) != patients:
+            raise UserError(f"{data}: holds another phantom than was asked for; remove it or choose another --out")
+    else:
         with bar("phantom", patients, "patients") as advance:
             phantom.write(data, layout="camus", patients=patients, seed=seed, progress=lambda done, total: advance())
-    recipe = Recipe.load("gdkvm_phantom", [f"data.root={data}", *(overrides or [])])
-    for old in (run, predictions):  # a demo starts afresh; both folders are its own
+    for old in (run, predictions):  # a demo starts afresh
         shutil.rmtree(old, ignore_errors=True)
     folder = run_training(recipe, out=run, device=chosen)
-    scores, report = run_evaluation(folder, recipe, "test", chosen)
+    scores, report = run_evaluation(folder, [], "test", chosen)
     clip = str(get_path("ybr_color"))
     found, shown = run_prediction(run, [clip], predictions, [], True, chosen)
     console.print()

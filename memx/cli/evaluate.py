@@ -25,14 +25,11 @@ def evaluate(
     from memx.cli.evaluation import run_evaluation
     from memx.engine.run import RunFolder
     from memx.errors import UserError, unknown
-    from memx.recipe import Recipe
 
     folder = RunFolder.open(run)
-    recipe = Recipe.load(folder.path / "recipe.yaml", overrides or [])
-    wanted = split or recipe.evaluate.split
-    if wanted not in ("train", "val", "test"):
-        raise UserError(unknown("split", wanted, ["train", "val", "test"]))
-    scores, report = run_evaluation(folder, recipe, wanted, pick_device(device))
+    if split not in (None, "train", "val", "test"):
+        raise UserError(unknown("split", split, ["train", "val", "test"]))
+    scores, report = run_evaluation(folder, overrides or [], split, pick_device(device))
     console = Console(highlight=False)
     console.print(scores.table())
     console.print(f"report {report}", soft_wrap=True)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from memx.cli.progress import bar
-from memx.engine.checkpoint import read_weights, restore
+from memx.engine.checkpoint import load_checkpoint, restore
 from memx.engine.datasets import find_cases
 from memx.engine.evaluate import evaluate
 from memx.engine.run import RunFolder
 from memx.engine.summary import write_evaluation
 from memx.metrics.scores import Scores
-from memx.recipe import Recipe
 
 
-def run_evaluation(run: RunFolder, recipe: Recipe, split: str, device: str) -> tuple[Scores, Path]:
-    """Score a run's best weights on a split; returns the scores and the report's path."""
-    tensors, _ = read_weights(run.weights)
+def run_evaluation(run: RunFolder, overrides: Sequence[str], split: str | None, device: str) -> tuple[Scores, Path]:
+    """Score a run's best weights on a split (None: the recipe's); returns the scores and the report's path."""
+    recipe, tensors = load_checkpoint(run.path, overrides)
+    split = split or recipe.evaluate.split
     model = restore(recipe, tensors, str(run.weights))
     _, cases = find_cases(recipe, split)
     with bar(f"evaluating {split}", len(cases), "clips") as advance:

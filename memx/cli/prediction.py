@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from memx.cli.progress import bar
 from memx.data.streams import find_clips, open_stream
 from memx.engine.checkpoint import load_checkpoint, restore
 from memx.engine.predict import Prediction, output_folders, predict_clip
 from memx.engine.summary import write_prediction_report
-from memx.recipe import Recipe
 
 
 def run_prediction(
     run: Path, inputs: Sequence[str], out: Path, overrides: Sequence[str], crop: bool, device: str
 ) -> tuple[list[Prediction], Path]:
     """Segment every clip among `inputs`; returns what was found and the report's path."""
-    recipe, tensors = load_checkpoint(run)
-    if overrides:
-        recipe = Recipe.from_dict(recipe.dump(), overrides)
+    recipe, tensors = load_checkpoint(run, overrides)
     model = restore(recipe, tensors, str(run)).to(device)
     streams = [open_stream(path, colour=recipe.data.channels == 3) for path in find_clips([Path(p) for p in inputs])]
     predictions = []
@@ -43,5 +41,5 @@ def prediction_table(predictions: Sequence[Prediction]) -> Table:
     for item in predictions:
         ef = f"{item.ef.value:.0f}% ({item.ef.method}, {item.ef.unit})" if item.ef else item.ef_note
         phases = ["–" if phase is None else str(phase + 1) for phase in (item.ed, item.es)]
-        table.add_row(item.name, str(item.frames), *phases, ef, str(item.masks))
+        table.add_row(*map(Text, (item.name, str(item.frames), *phases, ef, str(item.masks))))
     return table

@@ -20,7 +20,7 @@ def bar(
         yield _lines(title, total, unit, console)
         return
     progress = Progress(
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
@@ -28,7 +28,7 @@ def bar(
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
     )
     with progress:
@@ -59,7 +59,7 @@ def _lines(title: str, total: int | None, unit: str, console: Console) -> Callab
                 f"{elapsed:.0f} s, {left:.0f} s left",
                 note,
             ]
-            console.print("  ".join(part for part in parts if part), soft_wrap=True)
+            console.print("  ".join(part for part in parts if part), soft_wrap=True, markup=False)
 
     return advance
 

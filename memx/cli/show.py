@@ -128,14 +128,23 @@ def default_text(info: Any) -> str:
 
 def memory_facts(entry: Entry) -> dict[str, str]:
     """Forms, reading order and state size of a memory at GDKVM's dimensions."""
+    import pydantic
+
+    from memx.errors import RecipeError
     from memx.memory.base import Shape
 
-    memory = entry.build({"key_dim": 64, "value_dim": 256, "feature_dim": 256}, entry.validate({}))
+    try:
+        memory = entry.build({"key_dim": 64, "value_dim": 256, "feature_dim": 256}, entry.validate({}))
+    except (RecipeError, pydantic.ValidationError):
+        return {"forms": "known once its required options are given"}
     forms = dict.fromkeys(["recurrent", *memory.forms])
-    after = {n: memory.cost(Shape(frames=n, tokens=256)) for n in (1, 10)}
+    facts = {"forms": ", ".join(forms), "reads": memory.reads.replace("_", " ")}
+    try:
+        after = {n: memory.cost(Shape(frames=n, tokens=256)) for n in (1, 10)}
+    except NotImplementedError:
+        return {**facts, "state": "not declared: the memory has no `cost`"}
     return {
-        "forms": ", ".join(forms),
-        "reads": memory.reads.replace("_", " "),
+        **facts,
         "sizes": "key 64, value 256, 256 tokens a frame, 1 object, for the figures below",
         "state": f"{after[1].state_bytes:,} bytes after 1 frame, {after[10].state_bytes:,} after 10",
         "cost": f"{after[10].macs / 10 / 1e6:,.1f} M multiply-accumulates a frame",

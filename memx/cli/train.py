@@ -22,7 +22,7 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Train a recipe into a run folder; validates, checkpoints, keeps the best weights and writes a report."""
-    from memx.cli.common import pick_device
+    from memx.cli.common import pick_device, split_overrides
     from memx.cli.training import run_training
     from memx.engine.run import RunFolder
     from memx.errors import UserError
@@ -32,8 +32,11 @@ def train(
         if out is not None:
             raise UserError("--resume goes on in its own run folder; leave --out away")
         words = [word for word in (recipe, *(overrides or [])) if word]
+        names, overrides = split_overrides(words)
+        if names:
+            raise UserError(f"--resume takes the recipe from the run folder; leave {names[0]!r} away")
         run = RunFolder.open(resume)
-        chosen = Recipe.load(run.path / "recipe.yaml", [w for w in words if "=" in w])
+        chosen = Recipe.load(run.path / "recipe.yaml", overrides)
     elif recipe is None:
         raise UserError("name a recipe, e.g. `memx train gdkvm_phantom`; `memx list recipe` shows them")
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from memx.engine.datasets import find_cases
 from memx.engine.run import RunFolder
 from memx.engine.summary import write_training_report
 from memx.engine.train import Step, Trainer
+from memx.errors import DataError
 from memx.recipe import Recipe
 
 
@@ -19,30 +19,47 @@ def run_training(
     recipe: Recipe, *, run: RunFolder | None = None, out: Path | None = None, device: str = "cpu", resume: bool = False
 ) -> RunFolder:
     """Train, or go on training, with a bar on the terminal; returns the run folder."""
-    console = Console(stderr=True, highlight=False)
-    for split in ("train", "val"):  # before anything is written
-        find_cases(recipe, split)
+    console = Console(stderr=True, highlight=False, markup=False)
+    check_cases(recipe)
     created = run is None
     run = run or RunFolder.create(recipe, out)
-    console.print(f"[bold]{recipe.name}[/] {recipe.hash} on {device} → {run.path}")
+    console.print(f"{recipe.name} {recipe.hash} on {device} → {run.path}", soft_wrap=True)
     best: list[str] = ["–"]
-    with bar("training", recipe.train.iterations, "steps", console=console) as advance:
+    try:
+        with bar("training", recipe.train.iterations, "steps") as advance:
 
-        def show(step: Step) -> None:
-            if step.validation_dice is not None:
-                best[0] = f"{step.validation_dice:.3f}"
-            advance(note=f"loss {step.loss:.3f}  validation Dice {best[0]}")
+            def show(step: Step) -> None:
+                if step.validation_dice is not None:
+                    best[0] = f"{step.validation_dice:.3f}"
+                advance(note=f"loss {step.loss:.3f}  validation Dice {best[0]}")
 
-        try:
             trainer = Trainer(recipe, run, device=device, pretrained=not resume, on_step=show)
-        except BaseException:
-            if created:  # nothing has been trained: leave no empty run behind
-                shutil.rmtree(run.path, ignore_errors=True)
-            raise
-        if resume:
-            trainer.restore()
-            advance(note="resumed", steps=trainer.iteration)
-        trainer.run()
+            if resume:
+                trainer.restore()
+                advance(note="resumed", steps=trainer.iteration)
+            trainer.run()
+    except BaseException:
+        if created and not run.training_state.exists():
+            run.discard()  # nothing was trained: the same command may be given again
+        raise
     report = write_training_report(run, trainer.history)
-    console.print(f"weights {run.weights}\nreport  {report}")
+    console.print(f"weights {run.weights}\nreport  {report}", soft_wrap=True)
     return run
+
+
+def check_cases(recipe: Recipe) -> None:
+    """Read every training and validation case before anything is written; all bad ones are reported at once."""
+    found = [find_cases(recipe, split) for split in ("train", "val")]
+    problems: list[str] = []
+    with bar("checking data", sum(len(cases) for _, cases in found), "clips") as advance:
+        for layout, cases in found:
+            for case in cases:
+                try:
+                    layout.load(case)
+                except DataError as error:
+                    problems.append(str(error))
+                advance()
+    if problems:
+        shown = [*problems[:20], *([f"… and {len(problems) - 20} more"] if len(problems) > 20 else [])]
+        head = [f"{len(problems)} clips of {recipe.data.root} cannot be used:"] if len(problems) > 1 else []
+        raise DataError("\n".join([*head, *shown]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +9,10 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from nibabel import nifti1
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, HeaderTypeError
-from nibabel.wrapstruct import WrapStructError
 from pydantic import Field
 
 from memx.data.clip import Case, Clip, Layout, Skipped, Survey
+from memx.data.nifti import open_nifti, pixels, spacing
 from memx.data.pixels import label_values, same_size, unit_pixels
 from memx.data.split import read_split_files, split_by_patient
 from memx.errors import DataError
@@ -25,21 +20,6 @@ from memx.registry import layouts
 
 View = Literal["2CH", "4CH"]
 _SUBGROUPS = {"train": "training", "val": "validation", "test": "testing"}
-_MOST_DEFLATED = 1032  # gzip never packs tighter: a damaged header must not make us reserve memory for its claim
-_MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    OverflowError,
-    MemoryError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-    HeaderTypeError,
-    WrapStructError,
-)
 
 
 @layouts.register("camus")
@@ -47,7 +27,8 @@ class Camus(Layout):
     """CAMUS, NIfTI layout: `database_nifti/patientXXXX/patientXXXX_{2CH,4CH}_….nii.gz` and `Info_….cfg`.
 
     A clip runs from ED to ES: a half sequence that was stored from ES to ED, which only the cfg tells, is reversed.
-    NIfTI's (x, y, t) becomes (t, y, x), and the spacing goes along as (y, x) in mm. Sizes differ between patients.
+    NIfTI's (x, y, t) becomes (t, y, x), and the spacing goes along as (y, x) in mm; a header without a unit means mm,
+    except for 1 × 1, which means that nobody knew. Sizes differ between patients.
     Patients are split by `database_split/subgroup_{training,validation,testing}.txt`; without these files by
     `split_by_patient`, 80 / 10 / 10. The root is the data set's folder or its `database_nifti`.
 
@@ -55,8 +36,8 @@ class Camus(Layout):
     """
 
     source = (
-        "CAMUS is human heart ultrasound (registration, CC BY-NC-SA 4.0): "
-        "https://www.creatis.insa-lyon.fr/Challenge/camus/\n"
+        "CAMUS comes from https://www.creatis.insa-lyon.fr/Challenge/camus/ "
+        "(after registration; CC BY-NC-SA 4.0)\n"
         "To point at your copy: memx train recipes/gdkvm_camus.yaml data.root=/path/to/CAMUS_public\n"
         "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 32, "
         "then memx train gdkvm_phantom"
@@ -67,13 +48,11 @@ class Camus(Layout):
         self,
         *,
         views: Annotated[
-            tuple[View, ...], Field(min_length=1, description="The apical views to read, each a case of its own.")
+            tuple[View, ...], Field(min_length=1, description="the apical views to read, each a case of its own")
         ] = ("2CH", "4CH"),
         sequence: Annotated[
             Literal["half", "ed_es"],
-            Field(
-                description="`half`: the whole half cycle, every frame labelled; `ed_es`: the two still frames only."
-            ),
+            Field(description="`half`: the whole half cycle, every frame labelled; `ed_es`: the two still frames only"),
         ] = "half",
     ):
         self.views = tuple(dict.fromkeys(views))
@@ -114,7 +93,7 @@ class Camus(Layout):
 
     def _patients_folder(self, root: Path) -> Path:
         if not root.is_dir():
-            raise self.not_here(root, "there is no such folder")
+            raise self.not_here(root, "no such folder")
         for folder in (root / "database_nifti", root):
             if any(path.is_dir() for path in folder.glob("patient*")):
                 if any(folder.glob("patient*/*.nii.gz")):
@@ -147,7 +126,7 @@ class Camus(Layout):
             image, ed_labels = self._pair(case.files["ed_video"], case.files["ed_labels"], axes=2)
             end, es_labels = self._pair(case.files["es_video"], case.files["es_labels"], axes=2)
             ed_file, es_file = case.files["ed_video"], case.files["es_video"]
-            if image.pixels.shape != end.pixels.shape or not np.allclose(image.spacing, end.spacing, rtol=1e-3):
+            if image.pixels.shape != end.pixels.shape or not _alike(image.spacing, end.spacing):
                 raise DataError(
                     f"{es_file}: {end.words()}, but {ed_file.name} is {image.words()}; both must be of one acquisition"
                 )
@@ -177,43 +156,34 @@ class Camus(Layout):
 
 @dataclass(frozen=True)
 class _Image:
-    """(t, y, x) or (y, x) pixels and their (y, x) spacing in mm."""
+    """(t, y, x) or (y, x) pixels and their (y, x) spacing in mm, or None where the header does not know."""
 
     pixels: np.ndarray
-    spacing: tuple[float, float]
+    spacing: tuple[float, float] | None
 
     def words(self) -> str:
         y, x = self.pixels.shape[-2:]
-        return f"{y} × {x} pixels of {self.spacing[0]:.4g} × {self.spacing[1]:.4g} mm (y × x)"
+        each = f"{self.spacing[0]:.4g} × {self.spacing[1]:.4g} mm" if self.spacing else "unknown size"
+        return f"{y} × {x} pixels of {each} (y × x)"
+
+
+def _alike(one: tuple[float, float] | None, other: tuple[float, float] | None) -> bool:
+    """Whether two spacings are one, to 0.1%."""
+    return one == other or (one is not None and other is not None and np.allclose(one, other, rtol=1e-3))
 
 
 def _read_nifti(file: Path, axes: int) -> _Image:
     """NIfTI keeps (x, y) or (x, y, t); the axes are turned round to (y, x) or (t, y, x)."""
-    try:
-        image = nifti1.load(file)
-        promised = math.prod(image.shape) * np.dtype(image.get_data_dtype()).itemsize
-        if promised > _MOST_DEFLATED * file.stat().st_size:
-            raise ValueError(f"its header promises {image.shape} pixels, more than the file can hold")
-        pixels = np.asarray(image.dataobj)
-        zooms = [float(zoom) for zoom in image.header.get_zooms()]
-        unit = str(image.header.get_xyzt_units()[0])
-    except FileNotFoundError:
-        raise DataError(f"{file}: is missing; copy the patient again from the data set") from None
-    except _UNREADABLE as error:
-        raise DataError(
-            f"{file}: cannot be read as NIfTI ({error}); it is damaged or cut short: copy it again"
-        ) from error
-    if pixels.ndim > axes:
-        pixels = pixels.reshape(*pixels.shape[:2], *(n for n in pixels.shape[2:] if n > 1))
-    if pixels.ndim < axes and axes == 3:
-        pixels = pixels[..., None]
-    if pixels.ndim != axes:
+    image = open_nifti(file)
+    array = pixels(image, file)
+    if array.ndim > axes:
+        array = array.reshape(*array.shape[:2], *(n for n in array.shape[2:] if n > 1))
+    if array.ndim < axes and axes == 3:
+        array = array[..., None]
+    if array.ndim != axes:
         wanted = "(x, y, t)" if axes == 3 else "(x, y)"
-        raise DataError(f"{file}: has axes of {pixels.shape}; want {wanted}")
-    spacing = (zooms[1] * _MILLIMETRES[unit], zooms[0] * _MILLIMETRES[unit])
-    if not all(math.isfinite(mm) and mm > 0 for mm in spacing):
-        raise DataError(f"{file}: its header gives a spacing of {spacing} mm (y, x); want two positive numbers")
-    return _Image(pixels.transpose(), spacing)
+        raise DataError(f"{file}: has axes of {array.shape}; want {wanted}")
+    return _Image(array.transpose(), spacing(image.header)[0])
 
 
 class _Info:

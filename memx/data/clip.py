@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -106,7 +107,7 @@ class Layout:
     def cases(self, root: Path, split: str | None = None) -> list[Case]:
         """The cases of a split (`train`, `val`, `test`; None: all), in a stable order.
 
-        What had to be left out is logged as a warning; `survey` lists it.
+        What had to be left out is logged as a warning, once a process; `survey` lists it.
         Raises DataError when the root is not there, is not of this layout, or the split is empty.
         """
         if split is not None and split not in SPLITS:
@@ -115,7 +116,7 @@ class Layout:
         if survey.skipped:
             shown = "; ".join(f"{skipped.what}: {skipped.why}" for skipped in survey.skipped[:5])
             more = "; …" if len(survey.skipped) > 5 else ""
-            log.warning("%s: left out %d: %s%s", root, len(survey.skipped), shown, more)
+            _warn_once(f"{root}: left out {len(survey.skipped)}: {shown}{more}")
         cases = [case for case in survey.cases if split is None or case.split == split]
         if not cases:
             counts = ", ".join(f"{name} {sum(case.split == name for case in survey.cases)}" for name in SPLITS)
@@ -127,6 +128,11 @@ class Layout:
     def not_here(self, root: Path, why: str) -> DataError:
         """The error for a root that does not hold this data set: what is wrong, then `source`."""
         return DataError(f"{root}: {why}. {self.source}".rstrip())
+
+
+@cache
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
 
 
 def _first(survey: Survey) -> str:

@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from memx.data.channels import with_channels
 from memx.data.clip import Case, Clip, Layout
 from memx.data.resample import resize_clip
 from memx.data.sampling import Sampling, frame_indices, sample_frames, take_frames
@@ -20,7 +20,6 @@ from memx.errors import DataError
 
 Supervision = Literal["ends", "all"]
 ClipTransform = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
-_GREY = (0.299, 0.587, 0.114)
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
@@ -148,21 +147,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if self._cache is not None:
             self._cache[case.id] = stored
         return stored
-
-
-def with_channels(video: Float[Tensor, "t c y x"], channels: int) -> Float[Tensor, "t d y x"]:
-    """A grey clip repeated to three channels, or a colour clip made grey by ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B.
-
-    Raises ValueError for other numbers of channels.
-    """
-    have = video.shape[1]
-    if have == channels:
-        return video
-    if (have, channels) == (1, 3):
-        return video.expand(-1, 3, -1, -1)
-    if (have, channels) == (3, 1):
-        return (video * video.new_tensor(_GREY)[:, None, None]).sum(dim=1, keepdim=True).clamp(0, 1)
-    raise ValueError(f"a clip has 1 or 3 channels; cannot make {channels} of {have}")
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:

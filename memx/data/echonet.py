@@ -37,20 +37,18 @@ class EchoNet(Layout):
     """
 
     source = (
-        "EchoNet-Dynamic is human heart ultrasound (registration, research only, no redistribution): "
-        "https://echonet.github.io/dynamic/\n"
+        "EchoNet-Dynamic comes from https://echonet.github.io/dynamic/ "
+        "(after registration; research only, no redistribution)\n"
         "To point at your copy: data.layout=echonet data.root=/path/to/EchoNet-Dynamic (the folder with FileList.csv)\n"
-        "To train on the phantom instead: memx data phantom data/phantom --layout echonet --patients 32, "
-        "then data.layout=echonet data.root=data/phantom"
+        "To train on the phantom instead: memx data phantom data/phantom_echonet --layout echonet --patients 32, "
+        "then data.layout=echonet data.root=data/phantom_echonet"
     )
     labels: ClassVar[Mapping[int, str]] = {0: "background", 1: "lv"}
 
     def __init__(
         self,
         *,
-        videos: Annotated[
-            str, Field(min_length=1, description="The folder of the videos, inside the root.")
-        ] = "Videos",
+        videos: Annotated[str, Field(min_length=1, description="folder of the videos, inside the root")] = "Videos",
     ):
         self.videos = videos
 
@@ -58,7 +56,7 @@ class EchoNet(Layout):
         root = Path(root)
         listing, tracing, folder = root / "FileList.csv", root / "VolumeTracings.csv", root / self.videos
         if not root.is_dir():
-            raise self.not_here(root, "there is no such folder")
+            raise self.not_here(root, "no such folder")
         if not folder.resolve().is_relative_to(root.resolve()):
             raise DataError(f"videos: {self.videos!r} leads out of the data set; name a folder inside {root}")
         absent = [path.name for path in (listing, tracing) if not path.is_file()] + [self.videos] * (
@@ -115,7 +113,7 @@ class EchoNet(Layout):
                     f"x {x.min():g}..{x.max():g}, y {y.min():g}..{y.max():g}; "
                     f"its video is {size[0]} × {size[1]} pixels (y × x)"
                 )
-            labels[frame] = fill_polygon(np.rint(x), np.rint(y), size)
+            labels[frame] = fill_polygon(np.rint(x), np.rint(y), size, edges=True)
             labelled[frame] = True
             areas[frame] = polygon_area(x, y)
         return Clip(

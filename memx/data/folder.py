@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field
 
 from memx.data.clip import SPLITS, Case, Clip, Layout, Skipped, Survey
+from memx.data.images import IMAGE_SUFFIXES, frame_pixels, natural_key, open_image
 from memx.data.pixels import label_values, same_size, unit_pixels
 from memx.data.split import read_split_files, split_by_patient
 from memx.errors import DataError
 from memx.registry import layouts
 
-_IMAGES = (".png", ".jpg", ".jpeg")
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_MASKS = frozenset({".png"})
 Positive = Annotated[float, Field(gt=0)]
 
 
 @layouts.register("folder")
 class Folder(Layout):
-    """A folder: `images/CLIP/*.png|jpg`, and `masks/CLIP/*.png` of the same names for the frames that are labelled.
+    """A folder: `images/CLIP/*.png`, and `masks/CLIP/*.png` of the same names for the frames that are labelled.
 
-    A mask is a grey or palette PNG whose pixels are object numbers: 0 background, 1, 2, …. Frames run in the order of
-    the numbers in their names (2 before 10). Clips are split by `splits/{train,val,test}.txt`, a clip's name a line;
-    without these files by `split_by_patient`, 80 / 10 / 10, each clip its own patient.
+    Images are PNG, JPEG, BMP or TIFF of any mode: what `memx predict` takes can be trained on. A mask is a grey or
+    palette PNG whose pixels are object numbers: 0 background, 1, 2, …. Frames run in the order of the numbers in their
+    names (2 before 10). Clips are split by `splits/{train,val,test}.txt`, a clip's name a line; without these files by
+    `split_by_patient`, 80 / 10 / 10, each clip its own patient.
     """
 
     source = (
-        "A folder data set has images/CLIP/*.png (or .jpg) and masks/CLIP/*.png with the same names\n"
+        "A folder data set has images/CLIP/*.png (or another kind of image) and masks/CLIP/*.png with the same names\n"
         "To point at yours: data.layout=folder data.root=/path/to/folder\n"
         "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 32, "
         "then memx train gdkvm_phantom"
@@ -41,18 +40,16 @@ class Folder(Layout):
     def __init__(
         self,
         *,
-        objects: Annotated[
-            int, Field(ge=1, le=255, description="The largest object number that a mask may hold.")
-        ] = 20,
+        objects: Annotated[int, Field(ge=1, le=255, description="the largest object number that a mask may hold")] = 20,
         mask_values: Annotated[
             Literal["objects", "binary"],
-            Field(description="`objects`: pixels are object numbers; `binary`: every non-zero pixel is object 1."),
+            Field(description="`objects`: pixels are object numbers; `binary`: every non-zero pixel is object 1"),
         ] = "objects",
         spacing: Annotated[
             tuple[Positive, Positive] | None,
-            Field(description="Millimetres a pixel, (y, x), of all clips; null: unknown."),
+            Field(description="millimetres a pixel, (y, x), of all clips; null: unknown"),
         ] = None,
-        fps: Annotated[float | None, Field(gt=0, description="Frames a second, of all clips; null: unknown.")] = None,
+        fps: Annotated[float | None, Field(gt=0, description="frames a second, of all clips; null: unknown")] = None,
     ):
         self.objects = objects
         self.mask_values = mask_values
@@ -62,7 +59,7 @@ class Folder(Layout):
     def survey(self, root: Path) -> Survey:
         root = Path(root)
         if not root.is_dir():
-            raise self.not_here(root, "there is no such folder")
+            raise self.not_here(root, "no such folder")
         absent = [name for name in ("images", "masks") if not (root / name).is_dir()]
         if absent:
             raise self.not_here(root, f"no {' and no '.join(absent)} folder in it")
@@ -74,13 +71,13 @@ class Folder(Layout):
         skipped += [Skipped(name, "has masks, but no images") for name in masks if name not in images]
         usable: list[str] = []
         for name in images.keys() & masks.keys():
-            if not _frames(images[name], _IMAGES):
-                skipped.append(Skipped(name, f"no {', '.join(_IMAGES)} in {images[name]}"))
-            elif not _frames(masks[name], (".png",)):
+            if not _frames(images[name], IMAGE_SUFFIXES):
+                skipped.append(Skipped(name, f"no {_words(IMAGE_SUFFIXES)} in {images[name]}"))
+            elif not _frames(masks[name], _MASKS):
                 skipped.append(Skipped(name, f"no .png in {masks[name]}"))
             else:
                 usable.append(name)
-        usable.sort(key=_natural)
+        usable.sort(key=natural_key)
         assigned = read_split_files({split: root / "splits" / f"{split}.txt" for split in SPLITS})
         if assigned is None:
             assigned = split_by_patient(usable)
@@ -99,10 +96,10 @@ class Folder(Layout):
         return Survey(cases, skipped)
 
     def load(self, case: Case) -> Clip:
-        images = _frames(case.files["images"], _IMAGES)
-        masks = _frames(case.files["masks"], (".png",))
+        images = _frames(case.files["images"], IMAGE_SUFFIXES)
+        masks = _frames(case.files["masks"], _MASKS)
         if not images:
-            raise DataError(f"{case.files['images']}: holds no {', '.join(_IMAGES)}; copy the clip again")
+            raise DataError(f"{case.files['images']}: holds no {_words(IMAGE_SUFFIXES)}; copy the clip again")
         strays = [name for name in masks if name not in images]
         if strays:
             raise DataError(f"{masks[strays[0]]}: has no image {strays[0]} in {case.files['images']}; name both alike")
@@ -136,7 +133,8 @@ class Folder(Layout):
         )
 
     def _read_mask(self, file: Path) -> np.ndarray:
-        mode, pixels = _open(file)
+        with open_image(file) as image:
+            mode, pixels = image.mode, np.asarray(image)
         if pixels.ndim != 2:
             raise DataError(
                 f"{file}: a mask in colour (mode {mode}); save it as a grey or palette PNG of object numbers"
@@ -149,10 +147,10 @@ class Folder(Layout):
             raise DataError(f"{error} (or set mask_values: binary, or objects)") from None
 
 
-def _frames(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+def _frames(folder: Path, endings: frozenset[str]) -> dict[str, Path]:
     """The files of a folder by their stem, in the order of the numbers in it."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: _natural(path.name)) if folder.is_dir() else []:
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)) if folder.is_dir() else []:
         if path.suffix.lower() in endings and not path.name.startswith("."):
             if path.stem in found:
                 raise DataError(f"{path}: {found[path.stem].name} is a frame of the same name; keep one of them")
@@ -160,33 +158,13 @@ def _frames(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _open(file: Path) -> tuple[str, np.ndarray]:
-    """Pillow's mode and the stored numbers; those of a palette image are its indices."""
-    try:
-        with Image.open(file) as image:
-            return image.mode, np.asarray(image)
-    except FileNotFoundError:
-        raise DataError(f"{file}: is missing; copy it again") from None
-    except _UNREADABLE as error:
-        raise DataError(
-            f"{file}: cannot be read as an image ({error}); it is damaged or cut short: copy it again"
-        ) from error
+def _words(endings: frozenset[str]) -> str:
+    return ", ".join(sorted(endings))
 
 
 def _read_image(file: Path) -> np.ndarray:
     """A frame as (c, y, x) float32 in [0, 1], c = 1 for grey and 3 for colour."""
-    mode, pixels = _open(file)
-    if mode == "1":
-        pixels, maximum = pixels.astype(np.uint8), 1
-    elif mode.startswith("I"):
-        maximum = 65535
-    elif mode in ("L", "RGB", "F"):
-        maximum = 255
-    else:
-        raise DataError(f"{file}: an image of mode {mode}; save it as grey (L) or RGB")
-    unit = unit_pixels(pixels, file, maximum=maximum)
+    with open_image(file) as image:
+        stored, maximum = frame_pixels(image), 65535 if image.mode.startswith("I") else 255
+    unit = unit_pixels(stored, file, maximum=maximum)
     return unit[None] if unit.ndim == 2 else np.ascontiguousarray(unit.transpose(2, 0, 1))

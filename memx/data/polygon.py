@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 
-def fill_polygon(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The pixels of a `size` = (y, x) grid whose centres lie inside a polygon or on its edge, by the even-odd rule.
+def fill_polygon(
+    x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"], size: tuple[int, int], *, edges: bool
+) -> Bool[np.ndarray, "y x"]:
+    """The pixels of a `size` = (y, x) grid whose centres lie inside a closed polygon, by the even-odd rule.
 
-    Pixel centres are at whole coordinates. What lies outside the grid is cut off.
+    Pixel centres are at whole coordinates. What lies outside the grid is cut off. `edges` says of centres that lie
+    exactly on an edge: True counts them all in; False counts left and top edges in, right and bottom ones not, so that
+    polygons which share an edge share no pixel.
     """
+    x1, y1 = np.roll(x, -1), np.roll(y, -1)
     rows, columns = np.arange(size[0])[:, None], np.arange(size[1])
-    inside = np.zeros(size, dtype=bool)
-    edge = np.zeros(size, dtype=bool)
-    for x0, y0, x1, y1 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
-        cross = (x1 - x0) * (rows - y0) - (columns - x0) * (y1 - y0)
-        spans = (y0 <= rows) != (y1 <= rows)
-        inside ^= spans & ((cross > 0) == (y1 > y0)) & (cross != 0)
-        within_rows = (min(y0, y1) <= rows) & (rows <= max(y0, y1))
-        within_columns = (min(x0, x1) <= columns) & (columns <= max(x0, x1))
-        edge |= (cross == 0) & within_rows & within_columns
-    return inside | edge
+    row, edge = np.nonzero((y <= rows) != (y1 <= rows))
+    crossing = x[edge] + (row - y[edge]) / (y1[edge] - y[edge]) * (x1[edge] - x[edge])
+    first = np.clip(np.ceil(crossing), 0, size[1]).astype(np.int64)  # columns from here on lie right of the crossing
+    toggles = np.bincount(row * (size[1] + 1) + first, minlength=size[0] * (size[1] + 1))
+    inside = np.cumsum(toggles.reshape(size[0], size[1] + 1)[:, :-1], axis=1) % 2 == 1
+    if edges:
+        for xa, ya, xb, yb in zip(x, y, x1, y1, strict=True):
+            within_rows = (min(ya, yb) <= rows) & (rows <= max(ya, yb))
+            within_columns = (min(xa, xb) <= columns) & (columns <= max(xa, xb))
+            inside |= within_rows & within_columns & ((xb - xa) * (rows - ya) == (columns - xa) * (yb - ya))
+    return inside
 
 
-def polygon_area(x: np.ndarray, y: np.ndarray) -> float:
+def polygon_area(x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"]) -> float:
     """The area of a simple polygon, by the shoelace formula: ½ |Σ x_i y_{i+1} − x_{i+1} y_i|."""
     return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))

@@ -27,7 +27,7 @@ def _ascending(interval: tuple[float, float]) -> tuple[float, float]:
     return interval
 
 
-Probability = Annotated[float, Field(ge=0, le=1, description="How probable it is that a clip is changed.")]
+Probability = Annotated[float, Field(ge=0, le=1, description="how probable it is that a clip is changed")]
 _Factor = Annotated[float, Field(gt=0, le=10)]
 _Degrees = Annotated[float, Field(ge=-180, le=180)]
 
@@ -68,7 +68,7 @@ class Gamma(Transform):
         gamma: Annotated[
             tuple[_Factor, _Factor],
             AfterValidator(_ascending),
-            Field(description="Lowest and highest exponent; 1 changes nothing."),
+            Field(description="lowest and highest exponent; 1 changes nothing"),
         ] = (0.7, 1.5),
     ):
         super().__init__(p, gamma)
@@ -88,7 +88,7 @@ class Contrast(Transform):
         factor: Annotated[
             tuple[_Factor, _Factor],
             AfterValidator(_ascending),
-            Field(description="Lowest and highest factor f; 1 changes nothing."),
+            Field(description="lowest and highest factor f; 1 changes nothing"),
         ] = (0.7, 1.4),
     ):
         super().__init__(p, factor)
@@ -112,7 +112,7 @@ class Scale(Transform):
         factor: Annotated[
             tuple[_Factor, _Factor],
             AfterValidator(_ascending),
-            Field(description="Lowest and highest factor; above 1 enlarges, 1 changes nothing."),
+            Field(description="lowest and highest factor; above 1 enlarges, 1 changes nothing"),
         ] = (0.8, 1.25),
     ):
         super().__init__(p, factor)
@@ -136,7 +136,7 @@ class Rotate(Transform):
         degrees: Annotated[
             tuple[_Degrees, _Degrees],
             AfterValidator(_ascending),
-            Field(description="Lowest and highest angle in degrees; 0 changes nothing."),
+            Field(description="lowest and highest angle in degrees; 0 changes nothing"),
         ] = (-15.0, 15.0),
     ):
         super().__init__(p, degrees)

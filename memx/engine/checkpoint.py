@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,10 @@ def save_weights(path: Path, model: nn.Module, recipe: Recipe, **facts: str) -> 
         }
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    header = {"format": "memx", "recipe": shown.to_yaml(), "model_hash": recipe.model_hash, **facts}
+    header = {"format": "memx", "recipe": shown.to_yaml(), "plugins": json.dumps(recipe.plugin_digests), **facts}
+    # Python writes the bytes, so that a full disk is an OSError, which `atomic` explains.
     with atomic(path) as part:
-        safetensors.torch.save_file(tensors, part, metadata=header)
+        part.write_bytes(safetensors.torch.save(tensors, metadata=header))
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -65,17 +68,24 @@ def restore(recipe: Recipe, tensors: Mapping[str, Tensor], source: str) -> Video
     return model.eval()
 
 
-def load_checkpoint(path: Path) -> tuple[Recipe, dict[str, Tensor]]:
-    """Recipe and tensors of a run folder or a `.safetensors` file that `save_weights` wrote."""
+def load_checkpoint(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Tensor]]:
+    """Recipe and tensors of a run folder or a `.safetensors` file that `save_weights` wrote.
+
+    The recipe, after overrides, must describe the model that the weights were written for: the recipe in the file's
+    header says which. Both are filled by today's code, so that an option that is new since then does no harm.
+    Raises CheckpointError when they differ, naming where.
+    """
     if path.is_dir():
         run = RunFolder.open(path)
-        recipe = run.recipe
-        tensors, header = read_weights(run.weights)
-        if header.get("model_hash") not in (None, recipe.model_hash):
+        recipe = Recipe.load(run.path / "recipe.yaml", overrides)
+        inside = (run.path / "plugins").resolve()
+        outside = [p for p in recipe.plugins if p.endswith(".py") and not Path(p).is_relative_to(inside)]
+        if outside:
             raise CheckpointError(
-                f"{run.weights}: was written for another model ({header['model_hash']}) than {path / 'recipe.yaml'} "
-                f"describes ({recipe.model_hash}); restore the recipe that it was trained with"
+                f"{run.path / 'recipe.yaml'}: plug-ins of a run lie in its plugins/, not at {outside[0]}"
             )
+        tensors, header = read_weights(run.weights)
+        _same_model(recipe, header, run.weights)
         return recipe, tensors
     if not path.exists():
         raise CheckpointError(f"{path}: no such run folder or checkpoint; `memx train` writes run folders under runs/")
@@ -86,7 +96,35 @@ def load_checkpoint(path: Path) -> tuple[Recipe, dict[str, Tensor]]:
     plugins = parse_yaml(header["recipe"], name).data.get("plugins")
     if plugins:
         raise CheckpointError(f"{path}: its recipe needs plug-ins ({plugins}); give the run folder instead")
-    return Recipe.from_yaml(header["recipe"], name=name), tensors
+    recipe = Recipe.from_yaml(header["recipe"], overrides, name=name)
+    _same_model(recipe, header, path)
+    return recipe, tensors
+
+
+def _same_model(recipe: Recipe, header: Mapping[str, str], weights: Path) -> None:
+    """Raise CheckpointError unless the weights were written for the model that `recipe` describes."""
+    if "recipe" not in header:
+        return
+    data = {**parse_yaml(header["recipe"], f"{weights} (header)").data, "plugins": recipe.plugins}
+    written = Recipe.from_dict(data)
+    differing = differences(written.dump()["model"], recipe.dump()["model"], "model")
+    if written.data.channels != recipe.data.channels:
+        differing.append("data.channels")
+    if json.loads(header.get("plugins", "[]")) != recipe.plugin_digests:
+        differing.append("the plug-ins' code")
+    if differing:
+        raise CheckpointError(
+            f"{weights}: was written for another model; it differs from the recipe's in {', '.join(differing)}. "
+            "Use the recipe that it was trained with, or train anew"
+        )
+
+
+def differences(first: Any, second: Any, place: str) -> list[str]:
+    """Dotted places at which two trees of plain data differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        keys = list(dict.fromkeys([*first, *second]))
+        return [d for k in keys for d in differences(first.get(k), second.get(k), f"{place}.{k}".lstrip("."))]
+    return [] if first == second else [place]
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -108,8 +146,10 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
 
 def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write optimiser, generators and counters: tensors and plain values only."""
+    content = io.BytesIO()
+    torch.save(dict(state), content)
     with atomic(path) as part:
-        torch.save(dict(state), part)
+        part.write_bytes(content.getbuffer())
 
 
 def load_training_state(path: Path) -> dict[str, Any]:

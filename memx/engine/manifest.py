@@ -47,7 +47,6 @@ def manifest(recipe: Recipe, data: dict[str, Any], argv: list[str] | None = None
         "command": argv if argv is not None else sys.argv[1:],
         "recipe": recipe.name,
         "recipe_hash": recipe.hash,
-        "model_hash": recipe.model_hash,
         "seed": recipe.seed,
         "data": data,
         "environment": environment(),

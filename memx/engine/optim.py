@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from torch import nn, optim
 
+from memx.encoders.base import Encoder
 from memx.memory.base import Memory
 from memx.recipe import Train
-from memx.registry import encoders
 
 
 def make_optimizer(model: nn.Module, train: Train) -> optim.Optimizer:
@@ -18,8 +18,7 @@ def make_optimizer(model: nn.Module, train: Train) -> optim.Optimizer:
     Encoders learn at `learning_rate · encoder_lr_factor`. A memory's own parameters (A_log, dt_bias, D: decay rates and
     the like, not the weights of its projections) are not decayed, since zero means nothing to them.
     """
-    kinds = tuple(entry.factory for entry in encoders if isinstance(entry.factory, type))
-    in_encoder = {id(p) for m in model.modules() if isinstance(m, kinds) for p in m.parameters()}
+    in_encoder = {id(p) for m in model.modules() if isinstance(m, Encoder) for p in m.parameters()}
     exempt = {id(p) for m in model.modules() if isinstance(m, Memory) for p in m.parameters(recurse=False)}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():

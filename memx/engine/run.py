@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -57,15 +58,28 @@ class RunFolder:
 
     def _write_recipe(self, recipe: Recipe) -> None:
         names: list[str] = []
-        for plugin in map(Path, recipe.plugins):
-            target = self.path / "plugins" / plugin.name
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(plugin, target)
-            names.append(f"plugins/{plugin.name}")
+        for plugin, digest in zip(recipe.plugins, recipe.plugin_digests, strict=True):
+            name = plugin
+            if plugin.endswith(".py"):
+                name = f"plugins/{Path(plugin).name}"
+                name = f"plugins/{Path(plugin).stem}_{digest[:6]}.py" if name in names else name
+                write_text(self.path / name, Path(plugin).read_text(encoding="utf-8"))
+            names.append(name)
         data = recipe.data
         if data.root is not None:  # so that the run can be opened from any folder
             data = data.model_copy(update={"root": data.root.expanduser().resolve()})
         write_text(self.path / "recipe.yaml", recipe.model_copy(update={"plugins": names, "data": data}).to_yaml())
+
+    def discard(self) -> None:
+        """Remove what a run that never reached a checkpoint has left."""
+        for name in ("recipe.yaml", "manifest.json", "plugins", "last"):
+            target = self.path / name
+            if target.is_dir():
+                shutil.rmtree(target, ignore_errors=True)
+            else:
+                target.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: it has more than ours
+            self.path.rmdir()
 
     @cached_property
     def recipe(self) -> Recipe:

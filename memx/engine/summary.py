@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from memx.engine.datasets import data_record
 from memx.engine.evaluate import Evaluation, Example
 from memx.engine.history import History
-from memx.engine.manifest import environment
+from memx.engine.manifest import environment, manifest
 from memx.engine.predict import Prediction
 from memx.engine.run import RunFolder
 from memx.files import atomic
@@ -65,6 +66,9 @@ def write_training_report(run: RunFolder, history: History) -> Path:
 def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluation) -> Path:
     """`eval/<split>/` with scores.csv, scores.json, worst.png and report.html."""
     folder = run.path / "eval" / split
+    run.write_json(
+        f"eval/{split}/manifest.json", {"weights": run.weights.name, **manifest(recipe, data_record(recipe))}
+    )
     scores = found.scores
     scores.to_csv(folder / "scores.csv")
     scores.to_json(folder / "scores.json")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +18,15 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from memx.engine.checkpoint import load_training_state, save_training_state, save_weights
+from memx.data.dataset import collate
+from memx.engine.checkpoint import differences, load_training_state, save_training_state, save_weights
 from memx.engine.datasets import data_record, training_set
 from memx.engine.evaluate import Evaluation, evaluate
 from memx.engine.history import History
 from memx.engine.manifest import manifest
 from memx.engine.optim import make_optimizer, make_schedule
 from memx.engine.run import RunFolder
-from memx.errors import CheckpointError, UserError
+from memx.errors import CheckpointError, DataError, InterruptedRunError, UserError
 from memx.models.build import build
 from memx.recipe import Recipe
 from memx.registry import build_part
@@ -55,8 +60,16 @@ class Trainer:
         train = self.recipe.train
         torch.manual_seed(self.recipe.seed)
         AcceleratorState._reset_state(True)  # a second run in one process may ask for another precision
+        if train.precision == "fp16" and self.device == "cpu":
+            raise UserError("train.precision=fp16 needs a GPU; on the CPU take bf16 or fp32")
         precision = {"fp32": "no"}.get(train.precision, train.precision)
+        if self.device.startswith("cuda"):
+            torch.cuda.set_device(self.device)
         self.accelerator = accelerate.Accelerator(mixed_precision=precision, cpu=self.device == "cpu")
+        if self.accelerator.device.type != torch.device(self.device).type:
+            raise UserError(
+                f"--device {self.device}: accelerate chose {self.accelerator.device}; it is cpu or cuda[:n]"
+            )
         self.model = build(self.recipe, pretrained=self.pretrained)
         self.optimizer = make_optimizer(self.model, train)
         self.schedule = make_schedule(self.optimizer, train)
@@ -65,31 +78,59 @@ class Trainer:
         self.network, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
 
     def run(self) -> None:
-        """Train from the current iteration to the last; validates, checkpoints and keeps the best weights."""
+        """Train from the current iteration to the last; validates, checkpoints and keeps the best weights.
+
+        The first Ctrl-C ends the run after the step at hand, saved; a second one ends it at once, unsaved.
+        """
         train = self.recipe.train
-        if not (self.folder.path / "manifest.json").exists():
-            self.folder.write_json("manifest.json", manifest(self.recipe, data_record(self.recipe)))
-        started = time.perf_counter()
-        try:
-            for batch in self._loader():
+        self._record()
+        with _interruptible() as interrupted:
+            for batch in self._batches():
+                started = time.perf_counter()
                 loss, parts = self._step(batch)
                 self.iteration += 1
-                dice = self._validate() if self._due(train.validate_every) else None
-                now = time.perf_counter()
                 rate = self.optimizer.param_groups[-1]["lr"]
                 self.history.add(
-                    self.iteration, loss=loss, learning_rate=rate, seconds=now - started, validation_dice=dice, **parts
+                    self.iteration, loss=loss, learning_rate=rate, seconds=0.0, validation_dice=None, **parts
                 )
-                started = now
+                row = self.history.rows[-1]
+                if self._due(train.validate_every):
+                    row["validation_dice"] = self._validate()
+                row["seconds"] = time.perf_counter() - started
                 if self._due(train.checkpoint_every):
                     self.save()
-                self.on_step(Step(self.iteration, loss, dice, self.history.rows[-1]["seconds"]))
-        except KeyboardInterrupt:
-            self.save()
+                self.on_step(Step(self.iteration, loss, row["validation_dice"], row["seconds"]))
+                if interrupted() and self.iteration < train.iterations:
+                    self.save()
+                    raise InterruptedRunError(
+                        f"interrupted after {self.iteration} of {train.iterations} steps; "
+                        f"go on with: memx train --resume {self.folder.path}"
+                    )
+
+    def _record(self) -> None:
+        """Write the manifest; a run that goes on must go on with the data that it began with."""
+        if not self.accelerator.is_main_process:
+            return
+        record = data_record(self.recipe)
+        if not (self.folder.path / "manifest.json").exists():
+            self.folder.write_json("manifest.json", manifest(self.recipe, record))
+            return
+        before = self.folder.read_json("manifest.json")["data"]
+        if before["fingerprint"] != record["fingerprint"]:
             raise UserError(
-                f"interrupted after {self.iteration} of {train.iterations} steps; "
-                f"go on with: memx train --resume {self.folder.path}"
-            ) from None
+                f"{self.recipe.data.root}: is not the data that this run began with ({before['root']}, fingerprint "
+                f"{before['fingerprint'][:12]}, now {record['fingerprint'][:12]}); restore it, or start a new run"
+            )
+
+    def _batches(self) -> Iterator[dict[str, Tensor]]:
+        """Batches in their order; an error in a worker process is raised as the one it was."""
+        try:
+            yield from self._loader()
+        except DataError as error:
+            text = str(error)
+            if "Original Traceback" in text:
+                raise DataError(text.rsplit(f"{DataError.__name__}: ", 1)[-1].strip()) from None
+            raise
 
     def _due(self, every: int) -> bool:
         return self.iteration == self.recipe.train.iterations or (every > 0 and self.iteration % every == 0)
@@ -107,6 +148,7 @@ class Trainer:
         return DataLoader(
             Subset(self.data, rest),
             batch // world,
+            collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device != "cpu",
@@ -147,7 +189,11 @@ class Trainer:
 
     def _validate(self) -> float | None:
         """Mean Dice on the validation split; keeps the weights when it is the best so far."""
-        result = self.validation()
+        try:
+            result = self.validation()
+        except UserError:
+            self.save()  # what was trained is not lost to a bad validation case
+            raise
         dice = result.mean_dice
         if self.accelerator.is_main_process and (dice if dice is not None else 0.0) > self.best:
             self.best = dice if dice is not None else 0.0
@@ -167,7 +213,8 @@ class Trainer:
         save_training_state(
             self.folder.training_state,
             {
-                "recipe_hash": self.recipe.hash,
+                "recipe": json.dumps(self.recipe.dump()),
+                "plugins": self.recipe.plugin_digests,
                 "iteration": self.iteration,
                 "best": self.best,
                 "model": self.model.state_dict(),
@@ -184,10 +231,16 @@ class Trainer:
     def restore(self) -> None:
         """Go back to the last checkpoint, exactly. Raises CheckpointError when it belongs to another recipe."""
         state: dict[str, Any] = load_training_state(self.folder.training_state)
-        if state["recipe_hash"] != self.recipe.hash:
+        missing = {"recipe", "plugins", "iteration", "best", "model", "optimizer", "schedule", "random"} - state.keys()
+        if missing:
+            raise CheckpointError(f"{self.folder.training_state}: no training state of memx: it has no {min(missing)}")
+        written = Recipe.from_dict({**json.loads(state["recipe"]), "plugins": self.recipe.plugins})
+        if written.hash != self.recipe.hash or state["plugins"] != self.recipe.plugin_digests:
+            places = differences(written.decisive(), self.recipe.decisive(), "") or ["the plug-ins' code"]
             raise CheckpointError(
-                f"{self.folder.training_state}: was written for recipe {state['recipe_hash']}, but this one is "
-                f"{self.recipe.hash}; resume with the recipe in the run folder, or start a new run"
+                f"{self.folder.training_state}: was written for recipe {written.hash}, but this one is "
+                f"{self.recipe.hash}; they differ in {', '.join(places)}. Resume with the recipe in the run folder, or "
+                "start a new run"
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -201,3 +254,23 @@ class Trainer:
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
         self.iteration, self.best = state["iteration"], state["best"]
         self.history = History(list(state["history"]))
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether Ctrl-C was pressed; a second one raises KeyboardInterrupt at once."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        pressed.append(number)
+        if len(pressed) > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -20,7 +20,7 @@ from memx.memory._features import FeatureMap, KeyNorm, feature_map, feature_map_
 from memx.memory.base import Cost, Memory, Shape, Tokens, state_dtype
 from memx.memory.state import State
 from memx.ops import rank_one
-from memx.ops.frame import Normalize, gram
+from memx.ops.frame import Normalize, eigenvalue_macs, gram
 from memx.ops.precision import no_autocast
 
 
@@ -33,13 +33,16 @@ class FrameWrite:
     strength: Float[Tensor, "b h n"] | None = None
     """β of every token and head; None is 1."""
     decay: Float[Tensor, "b h 1 V"] | None = None
+    """α of the frame, before any of its tokens is written."""
+    log_decay: Float[Tensor, "b h n"] | None = None
+    """Natural logarithm of the α of every token and head, which are then written one after another."""
     erase: bool = False
     joint: bool = True
     """All tokens at once, or one after another in raster order."""
     normalize: Normalize = "none"
     """How the joint erase is divided."""
     plain: Bool[Tensor, " b"] | None = None
-    """Frames that meet an empty state and are written as they are: S = Σ k vᵀ, no β and no erase."""
+    """Frames that meet an empty state and are written as they are: S = Σ k vᵀ, no α, no β and no erase."""
 
     def apply(self, S: Float[Tensor, "b h k V"]) -> Float[Tensor, "b h k V"]:
         """The state after the frame."""
@@ -68,7 +71,7 @@ class FrameWrite:
 
     @property
     def _sequential(self) -> bool:
-        return self.erase and not self.joint
+        return self.log_decay is not None or (self.erase and not self.joint)
 
     def _strength(self) -> Tensor | None:
         if self.strength is None or self.plain is None:
@@ -85,24 +88,50 @@ class FrameWrite:
     def _tokens(self, S: Float[Tensor, "b h k W"], value: Float[Tensor, "b h n W"]) -> Float[Tensor, "b h k W"]:
         heads, strength = value.shape[1], self._strength()
         key = self.key.unsqueeze(2).expand(-1, -1, heads, -1)
-        erase = key if self.plain is None else torch.where(self.plain[:, None, None, None], key.new_zeros(()), key)
-        write = key if strength is None else key * strength.transpose(1, 2).unsqueeze(-1)
-        steps = rank_one.Steps(None, erase, write, value.transpose(1, 2), None, None, S)
+        erase, log_decay = (key if self.erase else None), self.log_decay
+        if self.plain is not None:
+            plain, nothing = self.plain[:, None, None], key.new_zeros(())
+            erase = None if erase is None else torch.where(plain.unsqueeze(-1), nothing, erase)
+            log_decay = None if log_decay is None else torch.where(plain, nothing, log_decay)
+        steps = rank_one.Steps(
+            query=None,
+            erase=erase,
+            write=key if strength is None else key * strength.transpose(1, 2).unsqueeze(-1),
+            value=value.transpose(1, 2),
+            log_decay=None if log_decay is None else log_decay.transpose(1, 2),
+            reset=None,
+            state=S,
+        )
         return rank_one.chunked(steps, rank_one.default_chunk_size(key.shape[-1], channelwise=False))[1]
 
-    @staticmethod
-    def macs(
-        *, tokens: int, heads: int, key: int, width: int, erase: bool, joint: bool, weighted: bool, normalize: Normalize
-    ) -> int:
-        """Multiply-accumulates of `apply` for one frame; `weighted` says whether every head has its own β."""
-        if erase and not joint:
-            size = rank_one.default_chunk_size(key, channelwise=False)
-            return rank_one.chunked_state_macs(1, tokens, heads, key, width, size)
-        written = heads * tokens * key * width
-        if not erase:
-            return written
-        grams = (heads if weighted else 1) + (1 if weighted and normalize == "spectral" else 0)
-        return written + grams * tokens * key * key + heads * key * key * width
+
+@dataclass(frozen=True)
+class WriteMacs:
+    """Multiply-accumulates of writing one frame: what a counter sees, and solves and eigenvalues, which it does not."""
+
+    counted: int
+    uncounted: int = 0
+
+
+def sequential_macs(*, tokens: int, heads: int, key: int, width: int, erase: bool) -> WriteMacs:
+    """Of writing the tokens of a frame one after another, `width` value channels a head."""
+    size = rank_one.default_chunk_size(key, channelwise=False)
+    sizes = (1, tokens, heads, key, width, size)
+    counted = rank_one.chunked_state_macs(*sizes, erase=erase)
+    return WriteMacs(counted, rank_one.chunked_solve_macs(*sizes) if erase else 0)
+
+
+def joint_macs(
+    *, tokens: int, heads: int, key: int, width: int, erase: bool, weighted: bool, normalize: Normalize
+) -> WriteMacs:
+    """Of writing the tokens of a frame at once; `weighted` says whether every head has a β of every token."""
+    written = heads * tokens * key * width
+    if not erase:
+        return WriteMacs(written)
+    spectral = normalize == "spectral"
+    grams = (heads if weighted else 1) + (1 if weighted and spectral else 0)
+    counted = written + grams * tokens * key * key + heads * key * key * width
+    return WriteMacs(counted, eigenvalue_macs(key) if spectral else 0)
 
 
 def pack(x: Float[Tensor, "b o r v"], heads: int) -> Float[Tensor, "b h r V"]:
@@ -242,7 +271,7 @@ class AffineMemory(Memory):
         self,
         shape: Shape,
         *,
-        write_macs: int,
+        write: WriteMacs,
         gate_macs: int = 0,
         state_operations: int = 1,
         feature_dim: int = 0,
@@ -255,7 +284,8 @@ class AffineMemory(Memory):
         features = 2 * n * k * feature_map_operations(self.key_map)
         division = n * width if self.normalized else 0
         return Cost(
-            macs=frames * (write_macs + gate_macs + n * k * width),
+            macs=frames * (write.counted + gate_macs + n * k * width),
+            uncounted_macs=frames * write.uncounted,
             pointwise=frames * (features + division + state_operations * k * width),
             bytes_moved=bytes_moved(shape, self.key_dim, self.value_dim, feature_dim, state),
             state_bytes=shape.batch * state,

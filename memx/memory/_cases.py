@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memx.memory.base import Memory, Tokens
+from memx.memory.base import Memory, Tokens, fold
 from memx.memory.state import State
 from memx.registry import build_part
 
@@ -76,18 +76,23 @@ class Case:
         return fold(memory, replace(self, resets=False).clip(dtype, frames=1, salt=1), state)[1].detach()
 
 
-def fold(memory: Memory, clip: Tokens, state: State) -> tuple[Tensor, State]:
-    """`write` and `read`, frame after frame: what every form must equal."""
-    outputs = []
-    for frame in clip.frames():
-        out, state = memory.step(state, frame)
-        outputs.append(out)
-    return (torch.stack(outputs, 1) if outputs else clip.value.new_zeros(clip.value.shape)), state
-
-
 def all_forms(memory: Memory) -> list[str]:
     """The forms of a memory, the recurrent one first."""
     return list(dict.fromkeys(("recurrent", *memory.forms)))
+
+
+def differing_axis(one: Tensor, other: Tensor) -> int | None:
+    """The axis along which two tensors of the same rank differ in size; None where there is none."""
+    axes = [axis for axis, (a, b) in enumerate(zip(one.shape, other.shape, strict=True)) if a != b]
+    return axes[0] if axes else None
+
+
+def permuted(state: State, axes: dict[str, int | None], order: Tensor) -> State:
+    """The state with each tensor reordered along its axis, if it has one."""
+    flat = state.tensors()
+    return State.from_tensors(
+        {name: x if (axis := axes[name]) is None else x.index_select(axis, order) for name, x in flat.items()}
+    )
 
 
 def leaf(x: Tensor) -> Tensor:
@@ -129,7 +134,10 @@ def outcome(
 
 
 def compare(got: dict[str, Tensor], want: dict[str, Tensor], what: str, case: Case, tolerance: float) -> None:
-    """Hold `got` against `want` name by name, relative to the largest entry; raises BrokenLawError."""
+    """Hold `got` against `want` name by name, relative to the largest entry or to 1, whichever is larger.
+
+    Raises BrokenLawError.
+    """
     for name, expected in want.items():
         actual = got[name]
         if actual.shape != expected.shape:
@@ -139,6 +147,6 @@ def compare(got: dict[str, Tensor], want: dict[str, Tensor], what: str, case: Ca
         if not torch.isfinite(expected).all():
             raise BrokenLawError(f"{what}: {name} is not finite to begin with; {case}")
         error = (actual.double() - expected.double()).abs().max().item()
-        size = max(1.0, expected.abs().max().item())
+        size = max(1.0, expected.double().abs().max().item())
         if not error <= tolerance * size:
             raise BrokenLawError(f"{what}: {name} differs by {error:.3g} (largest entry {size:.3g}); {case}")

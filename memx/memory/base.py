@@ -80,7 +80,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a memory costs for a clip of `Shape.frames` frames, on the plain (recurrent) form, from an empty state."""
+    """What a memory costs for a clip of `Shape.frames` frames, on the plain (recurrent) form, from an empty state.
+
+    `macs` can be held against torch's counter, exactly. What the counter leaves out stands apart and is part of
+    `flops` too: `uncounted_macs` (solves and eigenvalues, which it reports as 0) and `pointwise`.
+    """
 
     macs: int
     """Multiply-accumulates in matrix products and projections: what torch's FlopCounterMode counts, halved."""
@@ -90,10 +94,13 @@ class Cost:
     """Bytes of tokens read, readouts written, and states read and written, at float32."""
     state_bytes: int
     """Bytes of the state after the clip, at float32."""
+    uncounted_macs: int = 0
+    """Multiply-accumulates that FlopCounterMode does not see, by formula: triangular solves and eigenvalues."""
 
     @property
     def flops(self) -> int:
-        return 2 * self.macs + self.pointwise
+        """Floating-point operations: two a multiply-accumulate, counted or not, and one a pointwise operation."""
+        return 2 * (self.macs + self.uncounted_macs) + self.pointwise
 
 
 class Memory(nn.Module):
@@ -111,6 +118,9 @@ class Memory(nn.Module):
     value_heads: int = 1
     """Heads over contiguous groups of value channels that do not see each other: permuting them, with their
     parameters, permutes the result. 1 where there is no such symmetry."""
+
+    bounded: bool = True
+    """Whether what decays the state is at most 1 in size, however extreme the parameters."""
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -137,7 +147,7 @@ class Memory(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define write")
 
     def read(self, state: State, frame: Tokens) -> Float[Tensor, "b o n v"]:
-        """What the frame's queries recall from `state`. With `reads = "before_write"` it begins with `restart`, too."""
+        """What the frame's queries recall from `state`; heeding the frame's reset is left to `step`."""
         raise NotImplementedError(f"{type(self).__name__} must define read")
 
     def cost(self, shape: Shape) -> Cost:
@@ -154,8 +164,13 @@ class Memory(nn.Module):
         return where_batch(frame.reset, empty, state)
 
     def step(self, state: State, frame: Tokens) -> tuple[Float[Tensor, "b o n v"], State]:
-        """One frame: write then read, or read then write, as `reads` says."""
+        """One frame: write then read, or read then write, as `reads` says.
+
+        This is the mechanism as it is, without the quarantine of `scan`: a NaN in a frame goes where arithmetic
+        takes it, and a frame that the mechanism does not keep (softmax with `every`) leaves no NaN in the state.
+        """
         if self.reads == "before_write":
+            state = self.restart(state, frame)
             return self.read(state, frame), self.write(state, frame)
         state = self.write(state, frame)
         return self.read(state, frame), state
@@ -166,8 +181,9 @@ class Memory(nn.Module):
         """A whole clip: readouts of every frame and the state after the last.
 
         `form="recurrent"` folds `write` and `read` and is the oracle; other forms give the same, faster.
-        A NaN or an infinity in a frame makes that readout, the later ones up to a reset, and the state NaN, and
-        leaves earlier readouts and their gradients as they are.
+        A NaN or an infinity in a frame makes that readout, the later ones up to a reset, and the state NaN, in every
+        form and whether or not the mechanism keeps that frame, and leaves earlier readouts and their gradients as
+        they are.
         Raises ValueError for tokens whose shapes do not fit, and for a form that this mechanism or these options
         cannot have, and says why.
         """
@@ -184,18 +200,20 @@ class Memory(nn.Module):
         if clip.key.shape[1] == 0:
             return torch.zeros_like(clip.value), state
         clip, state, spoiled = _quarantine(clip, state)
-        out, state = self._fold(clip, state) if form == "recurrent" else self._scan(clip, state, form)
+        out, state = fold(self, clip, state) if form == "recurrent" else self._scan(clip, state, form)
         return _poisoned(out, state, spoiled)
 
     def _scan(self, clip: Tokens, state: State, form: str) -> tuple[Tensor, State]:
         raise NotImplementedError(f"{type(self).__name__} names {form!r} in `forms` but does not define _scan")
 
-    def _fold(self, clip: Tokens, state: State) -> tuple[Tensor, State]:
-        outputs = []
-        for frame in clip.frames():
-            out, state = self.step(state, frame)
-            outputs.append(out)
-        return torch.stack(outputs, dim=1), state
+
+def fold(memory: Memory, clip: Tokens, state: State) -> tuple[Float[Tensor, "b t o n v"], State]:
+    """`step`, frame after frame: what every form of `scan` must equal on finite tokens."""
+    outputs = []
+    for frame in clip.frames():
+        out, state = memory.step(state, frame)
+        outputs.append(out)
+    return (torch.stack(outputs, dim=1) if outputs else torch.zeros_like(clip.value)), state
 
 
 MemorySlot = Annotated[Callable[..., Memory], Slot("memory")]

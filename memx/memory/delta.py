@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memx.memory._affine import AffineMemory, FrameWrite
+from memx.memory._affine import AffineMemory, FrameWrite, joint_macs, sequential_macs
 from memx.memory._features import KeyNorm
 from memx.memory.base import Cost, Shape, Tokens
 from memx.ops.frame import Normalize
@@ -27,7 +27,8 @@ class DeltaMemory(AffineMemory):
     State S (b o k v). β is a fixed number, or with `beta: token` the sigmoid of a projection of each token's feature.
     Token by token with l2 keys and β ≤ 2 the state never expands. Jointly it does not while λ_max(G) < 2, which
     `normalize` (tokens or spectral, dividing G only) provides.
-    Raises ValueError for `beta: token` where the model supplies no token features.
+    Raises ValueError for `beta: token` where the model supplies no token features, and for `normalize` without
+    `write: joint`.
     Schlag et al., arXiv 2102.11174; Yang et al. (DeltaNet), arXiv 2406.06484.
     """
 
@@ -47,9 +48,13 @@ class DeltaMemory(AffineMemory):
         key_norm: Annotated[KeyNorm, Field(description="map over the channels of keys and queries")] = "l2",
         normalize: Annotated[
             Normalize,
-            Field(description="divide the joint G, and only G, by the number of tokens or its largest eigenvalue"),
+            Field(
+                description="with write: joint, divide G, and only G, by the number of tokens or its largest eigenvalue"
+            ),
         ] = "none",
     ):
+        if normalize != "none" and write != "joint":
+            raise ValueError(f"normalize: {normalize} divides the joint erase: it needs write: joint")
         super().__init__(key_dim, value_dim, key_map=key_norm)
         self.joint, self.beta = write == "joint", beta
         self.normalize: Normalize = normalize
@@ -78,17 +83,12 @@ class DeltaMemory(AffineMemory):
         )
 
     def cost(self, shape: Shape) -> Cost:
-        write = FrameWrite.macs(
-            tokens=shape.tokens,
-            heads=1,
-            key=self.key_dim,
-            width=shape.objects * self.value_dim,
-            erase=True,
-            joint=self.joint,
-            weighted=True,
-            normalize=self.normalize,
-        )
-        gate = shape.tokens * self.feature_dim
-        return self.affine_cost(
-            shape, write_macs=write, gate_macs=gate, state_operations=2, feature_dim=self.feature_dim
-        )
+        n, k, width = shape.tokens, self.key_dim, shape.objects * self.value_dim
+        if self.joint:
+            write = joint_macs(
+                tokens=n, heads=1, key=k, width=width, erase=True, weighted=True, normalize=self.normalize
+            )
+        else:
+            write = sequential_macs(tokens=n, heads=1, key=k, width=width, erase=True)
+        gate = n * self.feature_dim
+        return self.affine_cost(shape, write=write, gate_macs=gate, state_operations=2, feature_dim=self.feature_dim)

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memx.memory._affine import AffineMemory, FrameWrite, pack
+from memx.memory._affine import AffineMemory, FrameWrite, joint_macs, pack, sequential_macs
+from memx.memory._decay import decay_rate
 from memx.memory._features import KeyNorm
 from memx.memory.base import Cost, Shape, Tokens
 from memx.memory.state import State
@@ -19,6 +20,8 @@ from memx.ops import frame_delta_rule, rank_one
 from memx.ops.frame import Normalize
 from memx.ops.precision import no_autocast
 from memx.registry import memories
+
+_HEADS = 8
 
 
 @memories.register("gated_delta")
@@ -32,8 +35,13 @@ class GatedDeltaMemory(AffineMemory):
     with β = σ(W_b x) and α = exp(a), a = −exp(A_log) · softplus(W_a x + dt_bias), for each of `heads` groups of value
     channels. With `gates: state`, x is the state before the frame, seen row by row, so that every key channel and
     object has gates of its own, and the memory can only be run frame by frame. With `gates: token`, x is the feature
-    of each token: β weighs every token (in G, too), a is the mean over the frame's tokens, and clips have the form
-    `chunk`. State S (b o k v) and the flag `empty` (b).
+    of each token: β weighs every token (in G, too), and clips have the form `chunk`. The state is decayed once a frame,
+    by the mean of a over the frame's tokens, or with `decay_per: token` before each token, by its own:
+
+        S ← α_n ⊙ S, then S ← S + β_n ⊙ k_n (v_n − Sᵀ k_n)ᵀ, for every token    (gates: token, write: tokens)
+
+    which is gated DeltaNet over all tokens of all frames (without erase: a gated linear attention). State S (b o k v)
+    and the flag `empty` (b).
 
     The ablation of the paper: accumulate: alpha, beta, erase false. Replace: alpha, beta false. β only: alpha false.
     α only: beta, erase false. Both: the defaults. For the equations of the 2025 release: decay raw, alpha_layout
@@ -41,7 +49,8 @@ class GatedDeltaMemory(AffineMemory):
 
     Stability: jointly written, a frame does not expand the state only while β λ_max(G) < 2; with softmax keys
     λ_max(G) is about n / k. `normalize` tokens or spectral, or `write: tokens` with l2 keys, has no such limit.
-    Raises ValueError when `heads` does not divide the value channels, and for token gates without token features.
+    Raises ValueError when `heads` does not divide the value channels, for token gates without token features, and for
+    options that would do nothing: `normalize` without a joint erase, the shape of α without α, gates of neither.
     GDKVM, arXiv 2512.10252; gated delta rule, arXiv 2412.06464.
     """
 
@@ -53,7 +62,7 @@ class GatedDeltaMemory(AffineMemory):
         *,
         heads: Annotated[
             int, Field(ge=1, description="gate heads; each gates value channels / heads channels; must divide them")
-        ] = 8,
+        ] = _HEADS,
         gates: Annotated[
             Literal["state", "token"], Field(description="what α and β are computed from: state before, or features")
         ] = "state",
@@ -64,11 +73,18 @@ class GatedDeltaMemory(AffineMemory):
         beta: Annotated[bool, Field(description="weigh erase and write; false: β = 1")] = True,
         erase: Annotated[bool, Field(description="erase what the keys recall before writing")] = True,
         normalize: Annotated[
-            Normalize, Field(description="divide G, and only G, by the number of tokens or its largest eigenvalue")
+            Normalize,
+            Field(
+                description="with write: joint, divide G, and only G, by the number of tokens or its largest eigenvalue"
+            ),
         ] = "none",
         decay: Annotated[
             Literal["exp", "raw"], Field(description="α = exp(a), or a itself as in the 2025 release (negative)")
         ] = "exp",
+        decay_per: Annotated[
+            Literal["frame", "token"],
+            Field(description="decay once a frame, or before each token; token needs gates: token and write: tokens"),
+        ] = "frame",
         alpha_layout: Annotated[
             Literal["interleaved", "tiled"],
             Field(description="value channels of a head's α: neighbours (0 0 1 1), as β's, or in turn (0 1 0 1)"),
@@ -79,10 +95,24 @@ class GatedDeltaMemory(AffineMemory):
             Field(description="into an empty state: write the frame plainly, S = Σ k vᵀ, or gate it as any other"),
         ] = "write",
     ):
+        if normalize != "none" and not (erase and write == "joint"):
+            raise ValueError(f"normalize: {normalize} divides the joint erase: it needs write: joint and erase: true")
+        if not alpha and (decay, decay_per, alpha_layout) != ("exp", "frame", "interleaved"):
+            raise ValueError(
+                "decay, decay_per and alpha_layout say what α is: other than the defaults need alpha: true"
+            )
+        if not (alpha or beta) and (gates, heads) != ("state", _HEADS):
+            raise ValueError("gates and heads say what α and β are: other than the defaults need alpha or beta: true")
+        if decay_per == "token" and (gates, write, decay, alpha_layout) != ("token", "tokens", "exp", "interleaved"):
+            raise ValueError(
+                "decay_per: token needs gates: token and write: tokens, with decay: exp and alpha_layout: interleaved"
+            )
+        heads = heads if alpha or beta else 1
         super().__init__(key_dim, value_dim, key_map=key_norm, heads=heads, starts_plainly=start == "write")
         self.gates, self.joint, self.erase = gates, write == "joint", erase
         self.normalize: Normalize = normalize
         self.alpha, self.beta, self.decay, self.alpha_layout = alpha, beta, decay, alpha_layout
+        self.decay_per, self.bounded = decay_per, decay == "exp"
         self.state_gated = gates == "state" and (alpha or beta)
         tied = not alpha or alpha_layout == "interleaved" or heads == 1
         self.value_heads = heads if tied else 1
@@ -145,7 +175,7 @@ class GatedDeltaMemory(AffineMemory):
 
     def _exponent(self, x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch h"]:
         step = F.softplus(F.linear(x, self.a_proj.weight.to(x.dtype)) + self.dt_bias.to(x.dtype))
-        return -self.A_log.to(x.dtype).exp() * step
+        return -decay_rate(self.A_log, x.dtype) * step.clamp(max=torch.finfo(x.dtype).max)
 
     def _decay(self, exponent: Float[Tensor, "*batch h"]) -> Float[Tensor, "*batch h"]:
         return exponent.exp() if self.decay == "exp" else exponent
@@ -188,13 +218,15 @@ class GatedDeltaMemory(AffineMemory):
         return final.unflatten(1, (o, h)).transpose(2, 3).flatten(3)
 
     def frame_write(self, frame: Tokens, plain: Bool[Tensor, " b"] | None) -> FrameWrite:
-        strength = decay = None
+        strength = decay = log_decay = None
         if self.beta or self.alpha:
             if frame.feature is None:
                 raise ValueError("gates: token reads Tokens.feature, which is None")
             if self.beta:
                 strength = F.linear(frame.feature, self.b_proj.weight.to(frame.feature.dtype)).sigmoid().mT
-            if self.alpha:
+            if self.decay_per == "token":
+                log_decay = self._exponent(frame.feature).mT
+            elif self.alpha:
                 alpha = self._channels(self._decay(self._exponent(frame.feature).mean(-2)))
                 objects = frame.value.shape[1]
                 decay = pack(alpha[:, None, None, :].expand(-1, objects, -1, -1), self.heads)
@@ -203,6 +235,7 @@ class GatedDeltaMemory(AffineMemory):
             self.packed_value(frame),
             strength=strength,
             decay=decay,
+            log_decay=log_decay,
             erase=self.erase,
             joint=self.joint,
             normalize=self.normalize,
@@ -212,30 +245,26 @@ class GatedDeltaMemory(AffineMemory):
     def cost(self, shape: Shape) -> Cost:
         n, o, k, v = shape.tokens, shape.objects, self.key_dim, self.value_dim
         gates = int(self.alpha) + int(self.beta)
-        multiplies = 1 + gates + int(self.erase)
-        if not self.state_gated:
-            write = FrameWrite.macs(
+        if self.decay_per == "token" or (self.erase and not self.joint):
+            own = o * (self.heads if self.beta else 1)  # a state's gates, and what they weigh, are each object's own
+            heads = own if self.state_gated else self.heads
+            write = sequential_macs(tokens=n, heads=heads, key=k, width=o * v // heads, erase=self.erase)
+        else:
+            heads = 1 if self.state_gated else self.heads
+            write = joint_macs(
                 tokens=n,
-                heads=self.heads,
+                heads=heads,
                 key=k,
-                width=o * v // self.heads,
+                width=o * v // heads,
                 erase=self.erase,
-                joint=self.joint,
-                weighted=self.beta,
+                weighted=self.beta and not self.state_gated,
                 normalize=self.normalize,
             )
-            return self.affine_cost(
-                shape,
-                write_macs=write,
-                gate_macs=gates * n * self.gate_dim * self.heads,
-                state_operations=multiplies,
-                feature_dim=self.gate_dim if gates else 0,
-            )
-        gate = gates * o * k * v * self.heads
-        if self.erase and not self.joint:
-            heads = self.heads if self.beta else 1
-            size = rank_one.default_chunk_size(k, channelwise=False)
-            write = rank_one.chunked_state_macs(1, n, o * heads, k, v // heads, size)
-        else:
-            write = n * k * o * v + (n * k * k + o * k * k * v if self.erase else 0)
-        return self.affine_cost(shape, write_macs=write, gate_macs=gate, state_operations=multiplies)
+        gate_rows = o * k * v if self.state_gated else n * self.gate_dim
+        return self.affine_cost(
+            shape,
+            write=write,
+            gate_macs=gates * gate_rows * self.heads,
+            state_operations=1 + gates + int(self.erase),
+            feature_dim=self.gate_dim if gates and not self.state_gated else 0,
+        )

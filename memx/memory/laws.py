@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,15 +25,19 @@ from memx.memory._cases import (
     NotApplicableError,
     all_forms,
     compare,
-    fold,
+    differing_axis,
     leaf,
     outcome,
+    permuted,
     tensors_of,
 )
-from memx.memory.base import Shape, Tokens
+from memx.memory.base import Shape, Tokens, fold
 from memx.memory.state import State, cat_batch
 
 __all__ = ["LAWS", "BrokenLawError", "Case", "Factory", "NotApplicableError"]
+
+EXTREMES = (30.0, -30.0, 100.0, -100.0, 1000.0, -1000.0)
+"""What parameters are set to: exp(100) overflows in float32, exp(1000) in float64."""
 
 
 def forms_equal_the_fold(factory: Factory, case: Case) -> None:
@@ -70,36 +75,57 @@ def splits_do_not_matter(factory: Factory, case: Case) -> None:
 
 
 def batch_items_are_apart(factory: Factory, case: Case) -> None:
-    """Each item of a batch gives what it gives alone, whatever the others hold, NaN included."""
+    """Each item of a batch gives what it gives alone, gradients included, whatever the others hold, NaN included.
+
+    The final state is compared by what a further clip reads from it: mechanisms may lay out a batch of states together.
+    """
     memory = case.memory(factory)
-    clip, state = case.clip(), case.state(memory)
+    clip, state, after = case.clip(), case.state(memory), replace(case, resets=False).clip(frames=2, salt=3)
     for form in all_forms(memory):
         for i in range(case.batch):
-            alone = memory.scan(clip[i : i + 1], state[i : i + 1], form=form)[0]
+            item = slice(i, i + 1)
+
+            def of_item(c: Tokens, s: State, item: slice = item, form: str = form) -> tuple[Tensor, State]:
+                out, s = memory.scan(c, s, form=form)
+                more, _ = memory.scan(after if len(out) == case.batch else after[item], s, form=form)
+                mine = item if len(out) == case.batch else slice(None)
+                return torch.cat([out, more], dim=1)[mine], State()
+
+            want = outcome(of_item, memory, clip[item], state[item])
             others = torch.arange(case.batch) != i
             spoilt = clip.map(
                 lambda x, others=others: x.masked_fill(others.view(-1, *[1] * (x.ndim - 1)), float("nan"))
             )
             for company in (clip, spoilt):
-                together = memory.scan(company, state, form=form)[0][i : i + 1]
-                got, want = {"readouts": together.detach()}, {"readouts": alone.detach()}
-                compare(got, want, f"form {form}, item {i} in company", case, TOLERANCE)
+                got = outcome(of_item, memory, company, state)
+                batched = [n for n in got if n.startswith("gradient to ") and "to parameter" not in n]
+                mine = got | {name: got[name][item] for name in batched}
+                compare(mine, want, f"form {form}, item {i} in company", case, TOLERANCE)
+                for name in batched:
+                    if got[name][others].any():
+                        raise BrokenLawError(f"form {form}: item {i} has a {name} of other items; {case}")
 
 
 def objects_permute(factory: Factory, case: Case) -> None:
-    """Permuting the objects permutes the readouts."""
+    """Permuting the objects, in tokens and state, permutes readouts, final state and gradients."""
     if case.objects < 2:
         raise NotApplicableError("a permutation needs two objects")
     memory = case.memory(factory)
-    clip, order = case.clip(), torch.arange(case.objects).roll(1)
+    clip, state, order = case.clip(), case.state(memory), torch.arange(case.objects).roll(1)
+    one, two = (memory.init_state(case.batch, objects).tensors() for objects in (1, 2))
+    axes = {name: differing_axis(one[name], two[name]) for name in one}
     for form in all_forms(memory):
-        want = memory.scan(clip, form=form)[0][:, :, order]
-        got = memory.scan(clip.replace(value=clip.value[:, :, order]), form=form)[0]
-        compare({"readouts": got.detach()}, {"readouts": want.detach()}, f"form {form}", case, TOLERANCE)
+
+        def moved(c: Tokens, s: State, form: str = form) -> tuple[Tensor, State]:
+            out, s = memory.scan(c.replace(value=c.value[:, :, order]), permuted(s, axes, order), form=form)
+            return out[:, :, order.argsort()], permuted(s, axes, order.argsort())
+
+        want = outcome(lambda c, s, form=form: memory.scan(c, s, form=form), memory, clip, state)
+        compare(outcome(moved, memory, clip, state), want, f"form {form}", case, TOLERANCE)
 
 
 def heads_permute(factory: Factory, case: Case) -> None:
-    """Permuting the heads, with their value channels and parameters, permutes the readouts."""
+    """Permuting the heads, in values, state and parameters, permutes readouts, final state and gradients."""
     memory = case.memory(factory)
     heads = memory.value_heads
     if heads < 2:
@@ -108,18 +134,31 @@ def heads_permute(factory: Factory, case: Case) -> None:
         raise NotApplicableError("the sizes of the case do not tell heads from other channels")
     order = torch.arange(heads).roll(1)
     channels = torch.arange(case.value_dim).view(heads, -1)[order].flatten()
-    clip = case.clip()
-    want = {form: memory.scan(clip, form=form)[0][..., channels].detach() for form in all_forms(memory)}
+    back = channels.argsort()
+    one = memory.init_state(case.batch, case.objects).tensors()
+    two = replace(case, value_dim=2 * case.value_dim).memory(factory).init_state(case.batch, case.objects).tensors()
+    axes = {name: differing_axis(one[name], two[name]) for name in one}
+
+    def of_heads(parameter: Tensor, channels: Tensor, order: Tensor) -> Tensor:
+        for axis, size in enumerate(parameter.shape):
+            if size in (heads, case.value_dim):
+                parameter = parameter.index_select(axis, channels if size == case.value_dim else order)
+        return parameter
+
+    clip, state, other = case.clip(), case.state(memory), case.memory(factory)
     with torch.no_grad():
-        for parameter in memory.parameters():
-            moved = parameter
-            for axis, size in enumerate(parameter.shape):
-                if size in (heads, case.value_dim):
-                    moved = moved.index_select(axis, channels if size == case.value_dim else order)
-            parameter.copy_(moved)
+        for parameter in other.parameters():
+            parameter.copy_(of_heads(parameter, channels, order))
     for form in all_forms(memory):
-        got = memory.scan(clip.replace(value=clip.value[..., channels]), form=form)[0]
-        compare({"readouts": got.detach()}, {"readouts": want[form]}, f"form {form}", case, TOLERANCE)
+
+        def moved(c: Tokens, s: State, form: str = form) -> tuple[Tensor, State]:
+            out, s = other.scan(c.replace(value=c.value[..., channels]), permuted(s, axes, channels), form=form)
+            return out[..., back], permuted(s, axes, back)
+
+        want = outcome(lambda c, s, form=form: memory.scan(c, s, form=form), memory, clip, state)
+        got = outcome(moved, other, clip, state)
+        got = {n: of_heads(x, back, order.argsort()) if "to parameter" in n else x for n, x in got.items()}
+        compare(got, want, f"form {form}", case, TOLERANCE)
 
 
 def the_future_leaves_the_past(factory: Factory, case: Case) -> None:
@@ -197,22 +236,44 @@ def a_reset_starts_afresh(factory: Factory, case: Case) -> None:
                     raise BrokenLawError(f"form {form}{label}: {name} is not 0 across a reset; {case}")
             expected = {name: x for name, x in want.items() if name in inside}
             compare(inside, expected, f"form {form}{label}, from the reset on", case, TOLERANCE)
+    frame = rest.frame(0)
+    heeded, fresh = (
+        {f"state {name}": x.detach() for name, x in memory.write(start, tokens).tensors().items()}
+        for start, tokens in ((state, frame.replace(reset=reset[:, at])), (empty, frame))
+    )
+    compare(heeded, fresh, "write of a frame with a reset", case, TOLERANCE)
 
 
 def extremes_stay_finite(factory: Factory, case: Case) -> None:
-    """With features × 10⁴ and every bias-like parameter at ±30, forms agree and gradients are finite."""
+    """With features × 10⁴ and parameters at ±30, ±100 and ±1000, forms agree and all is finite, in float32 too.
+
+    First the parameters of one axis (biases, logarithms of rates), then all of them, whose matrices keep their signs.
+    Memories that are not `bounded` are held to ±30 in float64.
+    """
     memory = case.memory(factory)
     clip, state = case.clip(), case.state(memory)
     clip = clip.replace(feature=None if clip.feature is None else 1e4 * clip.feature)
-    for level in (30.0, -30.0):
-        with torch.no_grad():
-            for parameter in memory.parameters():
-                if parameter.ndim == 1:
-                    parameter.fill_(level)
-        want = outcome(lambda c, s: fold(memory, c, s), memory, clip, state)
-        for form in all_forms(memory):
-            got = outcome(lambda c, s, form=form: memory.scan(c, s, form=form), memory, clip, state)
-            compare(got, want, f"form {form} at {level}", case, TOLERANCE)
+    if not list(memory.parameters()):
+        raise NotApplicableError("this memory has no parameters")
+    single, small, start = deepcopy(memory).float(), clip.map(Tensor.float), state.to(dtype=torch.float32)
+    drawn = [parameter.detach().clone() for parameter in memory.parameters()]
+    for level in EXTREMES if memory.bounded else EXTREMES[:2]:
+        for axes in sorted({min(x.ndim, 2) for x in drawn}):
+            with torch.no_grad():
+                for x, wide, narrow in zip(drawn, memory.parameters(), single.parameters(), strict=True):
+                    extreme = torch.full_like(x, level) if x.ndim < 2 else level * x.sign()
+                    wide.copy_(extreme if x.ndim <= axes else x)
+                    narrow.copy_(wide)
+            want = outcome(lambda c, s: fold(memory, c, s), memory, clip, state)
+            for form in all_forms(memory):
+                got = outcome(lambda c, s, form=form: memory.scan(c, s, form=form), memory, clip, state)
+                compare(got, want, f"form {form} at {level}", case, TOLERANCE)
+                if not memory.bounded:
+                    continue
+                got = outcome(lambda c, s, form=form: single.scan(c, s, form=form), single, small, start)
+                for name, x in got.items():
+                    if not torch.isfinite(x).all():
+                        raise BrokenLawError(f"form {form} at {level}, float32: {name} is not finite; {case}")
 
 
 def gradients_are_right(factory: Factory, case: Case) -> None:
@@ -282,8 +343,17 @@ def strides_do_not_matter(factory: Factory, case: Case) -> None:
         wide = torch.stack([x, x], -1)[..., 0]
         return wide.transpose(0, -1).contiguous().transpose(0, -1) if x.numel() else wide
 
+    def directly(c: Tokens, s: State) -> tuple[Tensor, State]:
+        """Write and read as a caller may: `scan` lays its inputs out anew before it computes."""
+        outputs = []
+        for frame in c.frames():
+            out, s = memory.step(s.map(scattered), frame.map(scattered))
+            outputs.append(out)
+        return torch.stack(outputs, 1), s
+
+    want = outcome(lambda c, s: fold(memory, c, s), memory, clip, state)
+    compare(outcome(directly, memory, clip, state), want, "write and read, strided", case, TOLERANCE)
     for form in all_forms(memory):
-        want = outcome(lambda c, s, form=form: memory.scan(c, s, form=form), memory, clip, state)
         got = outcome(
             lambda c, s, form=form: memory.scan(c.map(scattered), s.map(scattered), form=form), memory, clip, state
         )

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from pydantic import Field
 from torch import Tensor
 
-from memx.memory._affine import AffineMemory, FrameWrite
+from memx.memory._affine import AffineMemory, FrameWrite, WriteMacs
 from memx.memory._features import FeatureMap
 from memx.memory.base import Cost, Shape, Tokens
 from memx.registry import memories
@@ -45,4 +45,4 @@ class LinearMemory(AffineMemory):
 
     def cost(self, shape: Shape) -> Cost:
         width = shape.objects * self.value_dim + (1 if self.normalized else 0)
-        return self.affine_cost(shape, write_macs=shape.tokens * self.key_dim * width)
+        return self.affine_cost(shape, write=WriteMacs(shape.tokens * self.key_dim * width))

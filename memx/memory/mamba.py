@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memx.memory._cost import bytes_moved
+from memx.memory._decay import decay_rate
 from memx.memory.base import Cost, Memory, Shape, Tokens, state_dtype
 from memx.memory.state import State
 from memx.ops.precision import no_autocast
 from memx.ops.selective import selective_summary
 from memx.registry import memories
+
+_ENTRIES = 2**22
+"""Most entries of an intermediate of the form `chunk`: 16 MiB at float32. One frame is taken whatever its size."""
 
 
 @memories.register("mamba")
@@ -29,7 +33,8 @@ class MambaMemory(Memory):
     State S (b o N v), N = state_dim. Δ = softplus(W₂ W₁ x + bias) of each object and channel, B from the key, C from
     the query, A = −exp(A_log) (N v; Mamba stores its transpose). Every token reads the state after its whole frame.
     The frame is summed up with exponents A Σ Δ ≤ 0 over the tokens that come after each; the form `chunk` does so
-    for all frames at once. Gu and Dao, arXiv 2312.00752.
+    for several frames at once, as many as keep its (frames, o, n, N, v) intermediates small.
+    Gu and Dao, arXiv 2312.00752.
     """
 
     def __init__(
@@ -88,18 +93,23 @@ class MambaMemory(Memory):
             return self._recall(state.S, frame.map(lambda x: x.to(state.S.dtype))).to(frame.value.dtype)
 
     def _scan(self, clip: Tokens, state: State, form: str) -> tuple[Tensor, State]:
-        b, t = clip.value.shape[:2]
+        b, t, o, n, v = clip.value.shape
+        together = max(1, _ENTRIES // max(1, b * o * n * self.state_dim * v))
         with no_autocast(state.S.device):
-            frames = clip.fold().map(lambda x: x.to(state.S.dtype))
-            decays, writes = (x.unflatten(0, (b, t)).unbind(1) for x in self._summary(frames))
-            S, states = state.S, []
-            for i, (decay, written) in enumerate(zip(decays, writes, strict=True)):
-                if clip.reset is not None:
-                    S = torch.where(clip.reset[:, i, None, None, None], S.new_zeros(()), S)
-                S = decay * S + written
-                states.append(S)
-            out = self._recall(torch.stack(states, dim=1).flatten(0, 1), frames)
-            return out.unflatten(0, (b, t)).to(clip.value.dtype), state.replace(S=S)
+            S, outputs = state.S, []
+            for start in range(0, t, together):
+                part = clip.slice(start, min(start + together, t))
+                frames, states = part.fold().map(lambda x: x.to(state.S.dtype)), []
+                count = part.key.shape[1]
+                decays, writes = (x.unflatten(0, (b, count)).unbind(1) for x in self._summary(frames))
+                for i, (decay, written) in enumerate(zip(decays, writes, strict=True)):
+                    if part.reset is not None:
+                        S = torch.where(part.reset[:, i, None, None, None], S.new_zeros(()), S)
+                    S = decay * S + written
+                    states.append(S)
+                out = self._recall(torch.stack(states, dim=1).flatten(0, 1), frames)
+                outputs.append(out.unflatten(0, (b, count)).to(clip.value.dtype))
+            return torch.cat(outputs, dim=1), state.replace(S=S)
 
     def _summary(self, frame: Tokens) -> tuple[Float[Tensor, "b o k v"], Float[Tensor, "b o k v"]]:
         """The frame as S ← decay ⊙ S + written."""
@@ -107,7 +117,7 @@ class MambaMemory(Memory):
         low = F.linear(x, self.step_down.weight.to(x.dtype))
         dt = F.softplus(F.linear(low, self.step_up.weight.to(x.dtype), self.step_up.bias.to(x.dtype)))
         B = F.linear(frame.key, self.B_proj.weight.to(x.dtype))
-        return selective_summary(x, dt, -self.A_log.to(x.dtype).exp(), B.unsqueeze(1).expand(-1, x.shape[1], -1, -1))
+        return selective_summary(x, dt, -decay_rate(self.A_log, x.dtype), B.unsqueeze(1).expand(-1, x.shape[1], -1, -1))
 
     def _recall(self, S: Float[Tensor, "b o k v"], frame: Tokens) -> Float[Tensor, "b o n v"]:
         C = F.linear(frame.query, self.C_proj.weight.to(S.dtype))

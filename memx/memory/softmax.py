@@ -28,6 +28,7 @@ class SoftmaxMemory(Memory):
     seen since the last reset. Frames 0, every, 2·every … after a reset are kept. When `capacity` frames are kept,
     the oldest makes room, or with `keep_first` the oldest but the first. The affinity is shared by all objects; an
     empty memory reads zeros. The state grows with the clip unless `capacity` is set.
+    Raises ValueError for `keep_first` without a capacity.
     STM, arXiv 1904.00607; STCN (l2), arXiv 2106.05210; XMem (top-k, every 5th frame), arXiv 2207.07115.
     """
 
@@ -44,9 +45,13 @@ class SoftmaxMemory(Memory):
         top_k: Annotated[int | None, Field(ge=1, description="tokens that a query reads at most; null: all")] = None,
         capacity: Annotated[int | None, Field(ge=1, description="frames kept at most; null: all")] = None,
         every: Annotated[int, Field(ge=1, description="keep every n-th frame, counted from the last reset")] = 1,
-        keep_first: Annotated[bool, Field(description="never drop the first frame when the capacity is full")] = False,
+        keep_first: Annotated[
+            bool, Field(description="with a capacity: when it is full, never drop the first frame")
+        ] = False,
     ):
         super().__init__()
+        if keep_first and capacity is None:
+            raise ValueError("keep_first: true needs a capacity: without one no frame is ever dropped")
         self.key_dim, self.value_dim = key_dim, value_dim
         self.similarity: Similarity = similarity
         self.scale, self.top_k = scale, top_k

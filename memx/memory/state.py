@@ -116,7 +116,7 @@ class State:
         """Write as safetensors; the file appears whole or not at all."""
         flat = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
         with atomic(path) as part:
-            safetensors.torch.save_file(flat, part, metadata={"format": "memx.State"})
+            part.write_bytes(safetensors.torch.save(flat, metadata={"format": "memx.State"}))
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> State:

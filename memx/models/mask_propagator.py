@@ -278,13 +278,16 @@ class MaskPropagator(VideoModel):
 
     def _sized(self, state: State, size: tuple[int, int]) -> State:
         """A state that knows the size of its frames; one that was made without takes this frame's."""
-        if state.mask.shape[-2:] == padded_size(size, self.stride):
+        masked = state.mask.shape[-2:] == padded_size(size, self.stride)
+        if masked and all(getattr(state, name).numel() for name in ("sensory", "pixel") if name in state):
             return state
-        if state.mask.numel():
+        if state.mask.numel() and not masked:
             raise ValueError(f"a frame of {list(size)} cannot follow frames padded to {list(state.mask.shape[-2:])}")
         batch, objects = state.mask.shape[:2]
         sized = self.init_state(batch, objects, size=size, device=state.mask.device, dtype=state.mask.dtype)
         kept = {name: getattr(state, name) for name in ("memory", "refiner", "seen") if name in state}
+        if masked:  # a first mask was given to a state made without a size
+            kept["mask"] = state.mask
         return sized.replace(**kept)
 
 

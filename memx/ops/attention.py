@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memx.ops.precision import compute_dtype, no_autocast
+from memx.ops.quarantine import bad_rows, cleared, poison
 from memx.ops.shapes import Sizes
 
 Similarity = Literal["dot", "cosine", "l2"]
@@ -35,9 +36,11 @@ def space_time_attention(
         out_o(n) = Σ_m softmax_m(scale · s(q_n, k_m)) v_o(m)
         s: q · k (dot), q · k / |q||k| (cosine), or −|q − k|² (l2; its |q|² is the same for all m and drops out)
 
-    `mask` is True where a token may be read; a query that may read nothing gives zeros. Masked tokens do not reach
-    the result even where they are NaN. `top_k` keeps that many largest similarities of every query, and what ties
-    with the least of them, so that the result does not depend on the order of the memory.
+    `mask` is True where a token may be read; a query that may read nothing gives zeros. A key, or a value of an
+    object, that holds a NaN or an infinity makes NaN exactly those readouts (of that object) whose queries may read
+    it, and reaches no other readout and no gradient of one; so does a query that is not finite. `top_k` keeps that
+    many largest similarities of every query, and what ties with the least of them, so that the result does not
+    depend on the order of the memory.
     Raises ValueError for shapes that do not fit. STM, arXiv 1904.00607; STCN (l2), arXiv 2106.05210; XMem (top-k).
     """
     sizes = Sizes("space_time_attention")
@@ -53,10 +56,8 @@ def space_time_attention(
         return v.new_zeros(b, o, n, width)
     with no_autocast(q.device):
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-        if mask is not None:
-            readable = mask.any(1)
-            k = torch.where(readable.unsqueeze(-1), k, k.new_zeros(()))
-            v = torch.where(readable[:, None, :, None], v, v.new_zeros(()))
+        bad_query, bad_key, bad_value = bad_rows(q), bad_rows(k), bad_rows(v)
+        q, k, v = cleared(q, bad_query), cleared(k, bad_key), cleared(v, bad_value)
         s = _similarity(q, k, similarity) * (default_scale(similarity, sizes["k"]) if scale is None else scale)
         if mask is not None:
             s = s.masked_fill(~mask, -torch.inf)
@@ -66,7 +67,19 @@ def space_time_attention(
         weights = _softmax(s)
         wide = v.transpose(1, 2).flatten(2)
         out = (weights @ wide).unflatten(-1, (o, width)).transpose(1, 2)
-        return out.to(out_dtype)
+        spoiled = _spoiled(bad_query, bad_value | bad_key.unsqueeze(1), mask)
+        return (out + poison(spoiled, out).unsqueeze(-1)).to(out_dtype)
+
+
+def _spoiled(
+    bad_query: Bool[Tensor, "b n"], bad: Bool[Tensor, "b o m"], mask: Bool[Tensor, "b #n m"] | None
+) -> Bool[Tensor, "b o #n"]:
+    """Which readouts are NaN: those of queries that are bad and may read something, or that may read a bad token."""
+    if mask is None:
+        return bad.any(-1, keepdim=True) | bad_query.unsqueeze(1)
+    # object by object, so that nothing larger than the affinity is held
+    meets = torch.stack([(mask & row.unsqueeze(1)).any(-1) for row in bad.unbind(1)], dim=1)
+    return meets | (bad_query & mask.any(-1)).unsqueeze(1)
 
 
 def _similarity(q: Tensor, k: Tensor, similarity: Similarity) -> Tensor:

@@ -113,10 +113,17 @@ def chunked(steps: Steps, size: int) -> tuple[Float[Tensor, "b t h v"] | None, F
     return out[:, :t], final
 
 
-def chunked_state_macs(b: int, t: int, h: int, k: int, v: int, size: int) -> int:
-    """Multiply-accumulates of `chunked` with an erase key and no query, the triangular solve not counted."""
+def chunked_state_macs(b: int, t: int, h: int, k: int, v: int, size: int, *, erase: bool = True) -> int:
+    """Multiply-accumulates of the matrix products of `chunked` without a query."""
     size = min(size, t)
-    return b * h * -(-t // size) * (size * size * k + 2 * size * k * v)
+    products = size * size * k + 2 * size * k * v if erase else size * k * v
+    return b * h * -(-t // size) * products
+
+
+def chunked_solve_macs(b: int, t: int, h: int, k: int, v: int, size: int) -> int:
+    """Multiply-accumulates of the unit triangular solves of `chunked` with an erase key: k + v right-hand sides."""
+    size = min(size, t)
+    return b * h * -(-t // size) * (size * (size - 1) // 2) * (k + v)
 
 
 class _Decay:

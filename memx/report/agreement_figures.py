@@ -48,25 +48,6 @@ def ef_bland_altman(
     return render(draw, SQUARE, format=format, dark=dark)
 
 
-def ef_agreement(
-    truth: Sequence[float],
-    prediction: Sequence[float],
-    *,
-    method: str,
-    format: ImageFormat = "svg",
-    dark: bool = False,
-) -> bytes:
-    """`ef_scatter` and `ef_bland_altman` side by side."""
-    _pairs(truth, prediction)
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        left, right = figure.subplots(1, 2)
-        _draw_scatter(left, theme, truth, prediction, method)
-        _draw_bland_altman(right, theme, truth, prediction, method)
-
-    return render(draw, (2 * SQUARE[0], SQUARE[1]), format=format, dark=dark)
-
-
 def _draw_scatter(axes: Axes, theme: Theme, truth: Sequence[float], prediction: Sequence[float], method: str) -> None:
     found = agreement(truth, prediction)
     assert found is not None

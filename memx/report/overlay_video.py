@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 import numpy as np
@@ -15,82 +13,59 @@ from av.error import FFmpegError
 from av.video.reformatter import Colorspace
 from jaxtyping import UInt8
 
-from memx.data.writers.atomic import AtomicFile, writing
+from memx.data.writers.atomic import AtomicFile
+from memx.data.writers.whole import WholeOutput
 
 _BT709 = 1
 
 
-class OverlayVideo:
+class OverlayVideo(WholeOutput):
     """Writes pictures as H.264 MP4 in yuv420p, the form that every browser plays; BT.709 colours.
 
     path   the final file; it appears when `close` has finished, and not before
     fps    pictures a second
 
     All pictures have the first one's size; an odd side is made even by repeating its last row or column. As a context
-    manager it closes at the end of the block and aborts on an exception.
+    manager it closes at the end of the block and aborts on an exception; closed without a picture it raises ValueError.
 
     Raises UserError when the disk is full or the file cannot be written.
     """
 
+    _output: AtomicFile
+
     def __init__(self, path: str | Path, *, fps: float):
         if fps <= 0:
             raise ValueError(f"fps: wants a positive number, got {fps}")
-        self.path = Path(path)
         self.fps = fps
         self.size: tuple[int, int] | None = None
-        self._output = AtomicFile(self.path)
         self._container: OutputContainer | None = None
-        self._open = True
+        super().__init__(Path(path))
 
     def write(self, picture: UInt8[np.ndarray, "y x 3"]) -> None:
         """Append one RGB picture. Raises ValueError when it has another size than the first."""
-        if not self._open:
-            raise ValueError(f"{self.path}: the video is closed")
-        try:
-            with writing(self.path):
-                if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-                    raise ValueError(f"picture: wants uint8 (y, x, 3), got {picture.dtype} {picture.shape}")
-                if self.size is None:
-                    self.size = (picture.shape[0], picture.shape[1])
-                    self._begin(self.size)
-                if picture.shape[:2] != self.size:
-                    raise ValueError(f"picture: wants {self.size} as the first one, got {picture.shape[:2]}")
-                even = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-                self._mux(frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709))
-        except BaseException:
-            self.abort()
-            raise
+        with self._step():
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise ValueError(f"picture: wants uint8 (y, x, 3), got {picture.dtype} {picture.shape}")
+            if self.size is None:
+                self.size = (picture.shape[0], picture.shape[1])
+                self._begin(self.size)
+            if picture.shape[:2] != self.size:
+                raise ValueError(f"picture: wants {self.size} as the first one, got {picture.shape[:2]}")
+            even = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+            self._mux(frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709))
 
-    def close(self) -> None:
-        """Finish the video and give it its final name; a second call does nothing.
+    def _finish(self) -> None:
+        if self._container is None:
+            raise ValueError(f"{self.path}: no picture was written")
+        self._mux(None)
+        self._container.close()
+        self._container = None
 
-        Raises ValueError when no picture was written, and then leaves no file.
-        """
-        if not self._open:
-            return
-        try:
-            with writing(self.path):
-                if self._container is None:
-                    raise ValueError(f"{self.path}: no picture was written")
-                self._mux(None)
-                self._container.close()
-                self._container = None
-                self._output.commit()
-        except BaseException:
-            self.abort()
-            raise
-        self._open = False
-
-    def abort(self) -> None:
-        """Remove what was written so far; a file of the final name stays as it was."""
-        if not self._open:
-            return
-        self._open = False
+    def _release(self) -> None:
         if self._container is not None:
             with suppress(OSError, FFmpegError):  # closing writes the index, which fails again on a full disk
                 self._container.close()
-        self._output.abort()
 
     def _begin(self, size: tuple[int, int]) -> None:
         self._container = av.open(self._output.file, "w", format="mp4")
@@ -104,14 +79,3 @@ class OverlayVideo:
     def _mux(self, frame: av.VideoFrame | None) -> None:
         if self._container is not None:
             self._container.mux(self._track.encode(frame))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from memx.cli import main
@@ -163,6 +166,7 @@ def test_train_writes_a_run_that_eval_scores(run, trained: Path) -> None:
     assert {p.name for p in (trained / "eval" / "val").iterdir()} == {
         "scores.csv",
         "scores.json",
+        "manifest.json",
         "worst.png",
         "report.html",
     }
@@ -231,6 +235,60 @@ def test_pretrained_weights_that_cannot_be_had_leave_no_run(run, phantom_root: P
     assert status == 2
     assert "nowhere.pth" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_are_scored_with_their_own_model_only(run, trained: Path, tmp_path: Path) -> None:
+    status, _, err = run("eval", str(trained), "model.memory.key_norm=l2", "--split", "val")
+    assert status == 2
+    assert "differs from the recipe's in model.memory.key_norm" in err
+    status, _, err = run("predict", str(trained), "x.avi", "model.memory.key_norm=l2", "--out", str(tmp_path / "o"))
+    assert status == 2
+    assert "model.memory.key_norm" in err
+
+
+def test_all_bad_clips_are_reported_before_a_run_begins(run, phantom_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bad"
+    shutil.copytree(phantom_root, root)
+    bad = sorted(root.rglob("*2CH_half_sequence_gt.nii.gz"))[:2]
+    for path in bad:
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.where(np.asarray(image.dataobj) == 1, 255, 0).astype(np.uint8), image.affine), path)
+    status, _, err = run("train", "gdkvm_phantom", f"data.root={root}", *TINY, "--out", str(tmp_path / "run"))
+    assert status == 2
+    for path in bad:
+        if path.name[:11] in err:
+            assert "255" in err
+    assert any(path.name in err for path in bad)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_start_can_be_repeated(run, phantom_root: Path, tmp_path: Path, monkeypatch) -> None:
+    from memx.engine.train import Trainer
+
+    words = ["train", "gdkvm_phantom", f"data.root={phantom_root}", *TINY, "--out", str(tmp_path / "run")]
+    step = Trainer._step
+    monkeypatch.setattr(Trainer, "_step", lambda *args: (_ for _ in ()).throw(RuntimeError("boom")))
+    with pytest.raises(RuntimeError, match="boom"):
+        run(*words)
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(Trainer, "_step", step)
+    assert run(*words)[0] == 0
+
+
+def test_the_demo_takes_nobody_elses_folders(run, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    status, _, err = run("demo", "--out", str(tmp_path))
+    assert status == 2
+    assert "not from an earlier demo" in err
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
+
+
+def test_names_with_brackets_are_names(run, phantom_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r[b]"
+    status, _, err = run("train", "gdkvm_phantom", f"data.root={phantom_root}", *TINY, "--out", str(out))
+    assert status == 0
+    assert "r[b]" in err
 
 
 def test_components_of_a_file_can_be_listed_and_shown(run, own_registry: None) -> None:

@@ -26,9 +26,16 @@ for form in ("chunk", "recurrent"):
     ops.selective_scan(x, x, A, B, B, D=torch.rand(6), form=form)
 ops.frame_delta_rule(torch.rand(2, 3, 4, 6), torch.rand(2, 5, 4), torch.rand(2, 3, 5, 6), normalize="spectral")
 ops.space_time_attention(torch.rand(2, 5, 4), torch.rand(2, 7, 4), torch.rand(2, 3, 7, 6), top_k=2)
+for mask in (torch.rand(2, 5, 7) < 0.5, torch.rand(2, 1, 7) < 0.5):
+    ops.space_time_attention(torch.rand(2, 5, 4), torch.rand(2, 7, 4), torch.rand(2, 3, 7, 6), mask=mask)
 
 variants = {
-    "gated_delta": [{"heads": 2, "gates": g, "write": w} for g in ("state", "token") for w in ("joint", "tokens")],
+    "gated_delta": [
+        {"heads": 2, "gates": "state", "write": "joint", "normalize": "spectral"},
+        {"heads": 2, "gates": "state", "write": "tokens"},
+        {"heads": 2, "gates": "token", "write": "joint"},
+        *({"heads": 2, "gates": "token", "write": "tokens", "decay_per": each} for each in ("frame", "token")),
+    ],
     "delta": [{"beta": "token"}, {"write": "joint"}],
     "linear": [{"normalize": True}],
     "softmax": [{"capacity": 2, "keep_first": True, "every": 2, "top_k": 3}],

@@ -9,6 +9,7 @@ import torch
 
 from memx.data.camus import Camus
 from memx.data.split import split_by_patient
+from memx.data.streams import open_stream
 from memx.errors import DataError
 
 LV, MYOCARDIUM = 1, 2
@@ -39,6 +40,31 @@ def test_reads_what_was_written(make_camus):
     assert (clip.ed, clip.es, clip.ef, clip.fps) == (0, 6, 54.5, 50.5)
     assert (clip.patient, clip.view) == ("patient0001", "2CH")
     assert clip.extra["ImageQuality"] == "Good"
+
+
+@pytest.mark.parametrize(
+    ("unit", "zoom", "spacing"),
+    [
+        ("unknown", (0.3, 0.15), (0.3, 0.15)),
+        ("unknown", (1.0, 1.0), None),
+        ("mm", (1.0, 1.0), (1.0, 1.0)),
+        ("micron", (300.0, 150.0), (0.3, 0.15)),
+        ("meter", (3e-4, 1.5e-4), (0.3, 0.15)),
+    ],
+)
+@pytest.mark.parametrize("sequence", ["half", "ed_es"])
+def test_spacing_is_what_prediction_reads_from_the_same_file(make_camus, unit, zoom, spacing, sequence):
+    root = make_camus()
+    for name in ("half_sequence", "ED", "ES"):
+        path = _path(root, name)
+        image = nib.nifti1.load(path)
+        image = nib.Nifti1Image(np.asarray(image.dataobj), np.eye(4))
+        image.header.set_zooms((zoom[1], zoom[0], 1.0)[: image.ndim])
+        image.header.set_xyzt_units(unit)
+        nib.save(image, path)
+        assert open_stream(path).spacing == (spacing if spacing is None else pytest.approx(spacing, rel=1e-6))
+    found = _load(root, sequence=sequence).spacing
+    assert found == (spacing if spacing is None else pytest.approx(spacing, rel=1e-6))
 
 
 def test_pixels_and_labels_keep_their_places(make_camus, request):
@@ -126,10 +152,11 @@ def test_a_wrong_root_gets_three_lines(tmp_path, where):
     lines = str(error.value).splitlines()
     assert len(lines) == 3
     assert str(tmp_path / where) in lines[0]
+    assert ". CAMUS comes from https" in lines[0]
     assert "https://www.creatis.insa-lyon.fr/Challenge/camus/" in lines[0]
     assert "CC BY-NC-SA 4.0" in lines[0]
     assert "memx train recipes/gdkvm_camus.yaml data.root=/path/to/CAMUS_public" in lines[1]
-    assert "memx data phantom data/phantom --layout camus --patients 24" in lines[2]
+    assert "memx data phantom data/phantom --layout camus --patients 32" in lines[2]
     assert "memx train gdkvm_phantom" in lines[2]
 
 
@@ -157,6 +184,13 @@ def test_a_patient_without_a_view_is_left_out_and_reported(make_camus, caplog):
     assert "patient0001_2CH: no file of this view" in caplog.text
 
 
+def test_what_is_left_out_is_said_once(make_camus, caplog):
+    root = make_camus(3, splits={"training": [1], "validation": [2], "testing": []})
+    for split in ("train", "val", None):
+        Camus().cases(root, split)
+    assert caplog.text.count("patient0003: in none of the lists") == 1
+
+
 def test_a_file_that_goes_missing_after_the_survey(make_camus):
     layout, root = Camus(), make_camus()
     case = layout.cases(root)[0]
@@ -170,7 +204,7 @@ def test_a_truncated_file_is_refused(make_camus, keep):
     root = make_camus()
     path = _path(root, "half_sequence")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"half_sequence.nii.gz: cannot be read as NIfTI"):
+    with pytest.raises(DataError, match=r"half_sequence.nii.gz: (not a readable NIfTI|.*truncated)"):
         _load(root)
 
 

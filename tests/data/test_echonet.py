@@ -158,7 +158,7 @@ def test_the_video_folder_stays_inside_the_root(make_echonet):
 
 def test_fill_polygon_draws_the_known_triangle():
     """The worked example in the documentation of scikit-image's `draw.polygon`: edges count as inside."""
-    mask = fill_polygon(np.array([1, 7, 4]), np.array([1, 2, 8]), (10, 10))
+    mask = fill_polygon(np.array([1, 7, 4]), np.array([1, 2, 8]), (10, 10), edges=True)
     rows = [np.flatnonzero(row).tolist() for row in mask]
     assert rows == [[], [1], [2, 3, 4, 5, 6, 7], [2, 3, 4, 5, 6], [3, 4, 5, 6], [3, 4, 5], [4, 5], [4], [4], []]
 
@@ -171,7 +171,7 @@ vertices = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 15)), min_size=
 def test_fill_polygon_agrees_with_matplotlib_away_from_the_edge(points):
     centre = np.mean(points, axis=0)
     star = np.array(sorted(points, key=lambda p: np.arctan2(p[1] - centre[1], p[0] - centre[0])), dtype=float)
-    mask = fill_polygon(star[:, 0], star[:, 1], (16, 20))
+    mask = fill_polygon(star[:, 0], star[:, 1], (16, 20), edges=True)
     y, x = np.mgrid[:16, :20]
     outline = Outline(np.vstack([star, star[:1]]), closed=True)
     grid = np.stack([x.ravel(), y.ravel()], 1).astype(float)
@@ -190,4 +190,4 @@ def test_fill_polygon_agrees_with_matplotlib_away_from_the_edge(points):
 def test_a_rectangle_has_the_area_and_the_pixels_it_must(left, top, width, height):
     x, y = np.array([left, left + width, left + width, left]), np.array([top, top, top + height, top + height])
     assert polygon_area(x, y) == width * height
-    assert fill_polygon(x, y, (41, 41)).sum() == (width + 1) * (height + 1)
+    assert fill_polygon(x, y, (41, 41), edges=True).sum() == (width + 1) * (height + 1)

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from memx.data.folder import Folder
+from memx.data.streams import open_stream
 from memx.errors import DataError
 
 
@@ -34,6 +35,30 @@ def test_colour_stays_colour(make_folder):
     assert clip.video.shape == (12, 3, 24, 16)
     assert (clip.video[:, 0] >= clip.video[:, 1]).all()
     assert not torch.equal(clip.video[:, 0], clip.video[:, 2])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_images_of_every_mode_are_read_as_prediction_reads_them(make_folder, mode):
+    root = make_folder()
+    for path in (root / "images" / "clip1").iterdir():
+        with Image.open(path) as image:
+            changed = image.convert(mode)
+        changed.save(path)
+    video = _load(root).video
+    stream = open_stream(root / "images" / "clip1", colour=True)
+    assert video.shape == (12, 3 if mode in ("P", "RGB", "RGBA") else 1, 24, 16)
+    torch.testing.assert_close(video, torch.stack(list(stream)))
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif"])
+def test_other_kinds_of_image_are_frames_too(make_folder, suffix):
+    root = make_folder()
+    before = _load(root).video
+    for path in list((root / "images" / "clip1").iterdir()):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(suffix))
+        path.unlink()
+    torch.testing.assert_close(_load(root).video, before)
 
 
 def test_sixteen_bits_are_scaled_by_their_range(make_folder):

@@ -11,7 +11,7 @@ from scipy import ndimage
 from memx.data import phantom
 from memx.data.phantom import anatomy, cycle
 from memx.data.phantom.population import REVERSED_EVERY, VIEWS
-from memx.data.phantom.simulation import fill
+from memx.data.polygon import fill_polygon
 
 people = st.builds(phantom.patient, st.integers(0, 10_000), st.integers(0, 500))
 views = st.sampled_from(VIEWS)
@@ -167,12 +167,12 @@ def test_the_picture_shows_what_the_labels_say() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(3, 9), st.integers(0, 2**31))
-def test_fill_takes_the_pixels_whose_centres_are_inside(corners: int, seed: int) -> None:
+def test_fill_polygon_takes_the_pixels_whose_centres_are_inside(corners: int, seed: int) -> None:
     """Against the crossing rule, point by point, on star-shaped polygons that may leave the picture."""
     rng = np.random.default_rng(seed)
     angle = np.sort(rng.uniform(0, 2 * np.pi, corners))
     polygon = np.array([9.3, 7.7]) + rng.uniform(2, 14, corners)[:, None] * np.stack((np.cos(angle), np.sin(angle)), 1)
-    found = fill(polygon, (16, 20))
+    found = fill_polygon(polygon[:, 0], polygon[:, 1], (16, 20), edges=False)
     for row in range(16):
         for col in range(20):
             inside = False

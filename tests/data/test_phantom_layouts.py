@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -14,8 +15,12 @@ import pytest
 
 from memx.data import phantom
 from memx.data.phantom.dataset import split
-from memx.data.phantom.simulation import fill
+from memx.data.phantom.echonet import tracing
+from memx.data.phantom.population import alike_in_both_planes
+from memx.data.polygon import fill_polygon
+from memx.data.streams import open_stream
 from memx.errors import UserError
+from memx.metrics.clinical import simpson_single
 
 SEED = 3
 
@@ -68,6 +73,7 @@ def test_camus_arrays_spacing_and_cfg_agree(camus: Path) -> None:
                 whole = nibabel.load(folder / f"{folder.name}_{view}_half_sequence{gt}.nii.gz")
                 data = np.asarray(whole.dataobj)
                 assert data.dtype == np.uint8
+                assert whole.header.get_xyzt_units() == ("mm", "sec")
                 assert np.array_equal(data.transpose(2, 1, 0), array), "NIfTI is (x, y, t)"
                 width, height = whole.header.get_zooms()[:2]
                 assert (height, width) == pytest.approx(clip.spacing, rel=1e-5)
@@ -76,6 +82,7 @@ def test_camus_arrays_spacing_and_cfg_agree(camus: Path) -> None:
                     still = nibabel.load(folder / f"{folder.name}_{view}_{frame}{gt}.nii.gz")
                     assert np.array_equal(np.asarray(still.dataobj), data[..., at - 1])
                     assert still.header.get_zooms() == pytest.approx((width, height))
+                    assert still.header.get_xyzt_units()[0] == "mm"
             area = (clip.labels == 1).sum(axis=(1, 2))
             assert area[ed - 1] > area[es - 1]
     assert backwards == 2, "one patient in six runs from ES to ED, in both views"
@@ -133,7 +140,7 @@ def test_echonet_tables_and_videos_agree(echonet: Path) -> None:
             frames = np.stack([frame.to_ndarray(format="gray") for frame in container.decode(stream)])
         assert frames.shape == (int(row["NumberOfFrames"]), int(row["FrameHeight"]), int(row["FrameWidth"]))
         assert frames.shape[1:] == (112, 112)
-        clip = phantom.simulate(person, "4CH", size=112, span="cycle", fps=50, square=True)
+        clip = phantom.simulate(alike_in_both_planes(person), "4CH", size=112, span="cycle", fps=50, square=True)
         assert np.abs(frames.astype(float) - clip.video).mean() < 3, "JPEG may blur a little"
 
 
@@ -146,20 +153,86 @@ def test_echonet_tracings_are_the_ventricle(echonet: Path) -> None:
             tracings[row["FileName"], int(row["Frame"])].append([float(row[k]) for k in ("X1", "Y1", "X2", "Y2")])
     assert len(tracings) == 2 * len(names)
     for index, name in enumerate(names):
-        clip = phantom.simulate(phantom.patient(SEED, index), "4CH", size=112, span="cycle", square=True, images=False)
+        person = alike_in_both_planes(phantom.patient(SEED, index))
+        clip = phantom.simulate(person, "4CH", size=112, span="cycle", square=True, images=False)
         areas = {}
         for at in (clip.ed, clip.es):
             lines = np.array(tracings[f"{name}.avi", at])
             assert lines.shape == (21, 4)
             x1, y1, x2, y2 = lines.T
             polygon = np.stack((np.append(x1[1:], x2[1:][::-1]), np.append(y1[1:], y2[1:][::-1])), axis=1)
-            mask, truth = fill(polygon, (112, 112)), clip.labels[at] == 1
+            mask, truth = fill_polygon(polygon[:, 0], polygon[:, 1], (112, 112), edges=False), clip.labels[at] == 1
             assert 2 * np.sum(mask & truth) / (mask.sum() + truth.sum()) > 0.94
             assert y1[0] < y2[0], "the long axis runs from the apex down to the base"
             axis, chords = lines[0, 2:] - lines[0, :2], lines[1:, 2:] - lines[1:, :2]
             assert np.abs(chords @ axis).max() < 1e-2 * np.linalg.norm(axis), "chords lie across the axis"
             areas[at] = mask.sum()
         assert areas[clip.ed] > areas[clip.es]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_echonets_one_view_tells_the_ef_it_was_made_with(seed: int) -> None:
+    """Simpson's single-plane EF of the exact masks at the layout's own size, and of the tracings that are written."""
+    for index in range(8):
+        person = alike_in_both_planes(phantom.patient(seed, index))
+        clip = phantom.simulate(person, "4CH", size=112, span="cycle", square=True, images=False)
+        edv, esv = (simpson_single(clip.labels[at] == 1, clip.spacing).value for at in (clip.ed, clip.es))
+        assert 100 * (1 - esv / edv) == pytest.approx(person.ef, abs=2.0), (seed, index)
+        traced = []
+        for at in (clip.ed, clip.es):
+            ends = tracing(clip.outline[at])
+            axis, *chords = np.hypot(ends[:, 2] - ends[:, 0], ends[:, 3] - ends[:, 1])
+            traced.append(axis * np.sum(np.square(chords)))
+        assert 100 * (1 - traced[1] / traced[0]) == pytest.approx(person.ef, abs=2.0), (seed, index)
+
+
+def test_alike_in_both_planes_changes_the_motion_of_the_unseen_plane_only() -> None:
+    person = phantom.patient(SEED, 0)
+    alike = alike_in_both_planes(person)
+    assert (alike.ef, alike.edv, alike.esv, alike.views) == (person.ef, person.edv, person.esv, person.views)
+    for here, there in (("septal", "inferior"), ("lateral", "anterior")):
+        assert alike.heart.walls[here] == alike.heart.walls[there] == person.heart.walls[here]
+    first, second = (
+        phantom.simulate(p, "4CH", size=64, span="cycle", square=True, images=False) for p in (person, alike)
+    )
+    np.testing.assert_array_equal(first.outline[first.ed], second.outline[second.ed])
+    np.testing.assert_allclose(first.volumes, second.volumes, rtol=1e-9)
+
+
+def test_a_clip_of_camus_says_its_unit(camus: Path) -> None:
+    stream = open_stream(next(camus.rglob("*4CH_half_sequence.nii.gz")))
+    assert stream.spacing is not None
+    assert stream.spacing_note == "NIfTI header (pixdim, mm)"
+
+
+@pytest.mark.parametrize(("layout", "frames"), [("camus", 2), ("echonet", None)])
+def test_a_full_disk_is_one_clear_error_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: phantom.LayoutName, frames: int | None
+) -> None:
+    def full(*words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nibabel, "save", full)
+    monkeypatch.setattr("memx.data.phantom.echonet._table", full)
+    with pytest.raises(UserError, match=r"out: the disk is full; free some space"):
+        phantom.write(tmp_path / "out", layout=layout, patients=1, size=64, frames=frames)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("keep")
+    with pytest.raises(UserError, match="cannot be written"):
+        phantom.write(tmp_path / "file" / "out", layout="camus", patients=1, size=64)
+
+
+def test_a_name_that_was_taken_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    def take(done: int, total: int) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "mine.txt").write_text("keep")
+
+    with pytest.raises(UserError, match=r"out: cannot be written"):
+        phantom.write(tmp_path / "out", layout="camus", patients=1, size=64, frames=2, progress=take)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine.txt", "out"]
 
 
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:

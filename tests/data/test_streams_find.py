@@ -52,6 +52,21 @@ def test_images_beside_clips_are_no_clip(tmp_path: Path) -> None:
     assert find_clips([tmp_path]) == [tmp_path / "clip.avi"]
 
 
+@pytest.mark.parametrize("masks", ["masks.avi", "masks.nii.gz", "masks/f1.png"])
+def test_what_a_prediction_wrote_is_no_clip(tmp_path: Path, masks: str) -> None:
+    clip, written = tmp_path / "a.avi", tmp_path / "out" / "a"
+    touch(clip)
+    for name in ("summary.json", "overlay.mp4", "curve.csv", "curve.png", masks):
+        touch(written / name)
+    touch(tmp_path / "out" / "report.html")
+    assert find_clips([tmp_path]) == [clip]
+    with pytest.raises(DataError, match="results of `memx predict` are none"):
+        find_clips([tmp_path / "out"])
+    assert find_clips([written / "overlay.mp4"]) == [written / "overlay.mp4"], "a file is taken as it is"
+    (written / "summary.json").unlink()
+    assert written / "overlay.mp4" in find_clips([tmp_path]), "no summary, no prediction"
+
+
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     touch(tmp_path / "a" / "clip.avi")
     (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
@@ -105,7 +120,7 @@ def test_images_of_differing_sizes(tmp_path: Path) -> None:
 def test_an_image_that_is_none(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     touch(tmp_path / "b.png", b"text")
-    with pytest.raises(DataError, match=r"b\.png: not a readable image"):
+    with pytest.raises(DataError, match=r"b\.png: cannot be read as an image"):
         open_stream(tmp_path)
 
 

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
 from memx.data.streams import open_stream
-from memx.data.writers import AtomicFile, open_mask_writer
+from memx.data.writers import AtomicFile, AtomicFolder, open_mask_writer
 from memx.errors import DataError, UserError
 
 STRUCTURES = {"left ventricle": 1, "myocardium": 2, "left atrium": 3}
@@ -245,6 +245,34 @@ def test_a_full_disk_is_one_clear_error_and_no_file(
         with pytest.raises(UserError, match="disk is full"):
             run(room, out)
         assert list(out.iterdir()) == []
+
+
+def test_a_folder_is_replaced_without_a_moment_at_which_both_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "masks"
+    path.mkdir()
+    (path / "1.png").write_text("older")
+    new = AtomicFolder(path, ["1.png"])
+    (new.partial / "1.png").write_text("newer")
+    real, renames = Path.replace, []
+
+    def breaks_at_the_second(self: Path, target: Path) -> Path:
+        renames.append(target)
+        there = [item / "1.png" for item in tmp_path.iterdir()]
+        assert {item.read_text() for item in there} == {"older", "newer"}
+        if len(renames) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", breaks_at_the_second)
+        with pytest.raises(OSError, match="Input/output error"):
+            new.commit()
+    assert (path / "1.png").read_text() == "older"
+    new.commit()
+    assert (path / "1.png").read_text() == "newer"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_wrong_masks_are_named_and_leave_no_file(clip: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import memx
 from memx.engine.checkpoint import load_training_state, read_weights
 from memx.engine.run import RunFolder
 from memx.engine.train import Step, Trainer
-from memx.errors import CheckpointError, UserError
+from memx.errors import CheckpointError, DataError, InterruptedRunError, UserError
 from memx.recipe import Recipe
 
 TINY = [
@@ -111,16 +113,106 @@ def test_training_reduces_the_loss(phantom_root: Path, tmp_path: Path) -> None:
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(phantom_root: Path, tmp_path: Path) -> None:
-    def interrupt(step: Step) -> None:
-        if step.iteration == 1:
-            raise KeyboardInterrupt
+def test_ctrl_c_ends_after_the_step_and_the_rest_is_as_if_nothing_had_happened(
+    phantom_root: Path, tmp_path: Path, finished: Trainer
+) -> None:
+    """The signal comes within the second step, which validates: the worst moment there is."""
+    recipe = tiny(phantom_root)
+    trainer = Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"))
+    step = trainer.optimizer.step
+
+    def interrupted(*args: Any) -> Any:
+        if trainer.iteration == 1:
+            signal.raise_signal(signal.SIGINT)
+        return step(*args)
+
+    trainer.optimizer.step = interrupted
+    with pytest.raises(
+        InterruptedRunError, match=r"after 2 of 4 steps; go on with: memx train --resume .*run"
+    ) as caught:
+        trainer.run()
+    assert caught.value.status == 130
+    resumed = Trainer(recipe, RunFolder.open(tmp_path / "run"))
+    resumed.restore()
+    resumed.run()
+    for name, tensor in finished.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+    assert [row["validation_dice"] for row in resumed.history.rows] == [
+        row["validation_dice"] for row in finished.history.rows
+    ]
+
+
+def test_a_second_ctrl_c_ends_at_once(phantom_root: Path, tmp_path: Path) -> None:
+    def twice(step: Step) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     recipe = tiny(phantom_root)
-    trainer = Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"), on_step=interrupt)
-    with pytest.raises(UserError, match=r"interrupted after 1 of 4 steps; go on with: memx train --resume .*run"):
-        trainer.run()
-    assert load_training_state(tmp_path / "run" / "last" / "training_state.pt")["iteration"] == 1
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"), on_step=twice).run()
+
+
+def test_other_data_are_not_gone_on_with(phantom_root: Path, tmp_path: Path) -> None:
+    from memx.data import phantom
+
+    recipe = tiny(phantom_root, "train.iterations=1")
+    Trainer(recipe, RunFolder.create(recipe, tmp_path / "run")).run()
+    phantom.write(tmp_path / "other", layout="camus", patients=3, seed=8, size=64)
+    other = tiny(tmp_path / "other", "train.iterations=1")
+    resumed = Trainer(other, RunFolder.open(tmp_path / "run"))
+    resumed.restore()
+    with pytest.raises(UserError, match="not the data that this run began with"):
+        resumed.run()
+
+
+def test_an_error_in_a_worker_is_one_clear_message(phantom_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bad"
+    shutil.copytree(phantom_root, root)
+    recipe = tiny(root, "data.workers=1", "train.validate_every=0")
+    trainer = Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"))
+    for path in root.rglob("*half_sequence_gt.nii.gz"):
+        path.write_bytes(b"cut short")
+    with pytest.raises(DataError) as caught:
+        next(trainer._batches())
+    assert "half_sequence_gt.nii.gz" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_half_precision_needs_a_gpu(phantom_root: Path, tmp_path: Path) -> None:
+    recipe = tiny(phantom_root, "train.precision=fp16")
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"))
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_an_option_that_is_new_does_no_harm_to_old_runs(phantom_root: Path, tmp_path: Path) -> None:
+    """A component that has gained an option with a default since a run was made still loads and resumes it."""
+    from memx.registry import fusions
+
+    def made(**options: float) -> torch.nn.Module:
+        class Plain(torch.nn.Module):
+            def __init__(self, x_dim: int, y_dim: int, out_dim: int, *, old: float = 1.0):
+                super().__init__()
+                self.project = torch.nn.Conv2d(x_dim, out_dim, 1)
+
+            def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+                return self.project(x)
+
+        class Newer(Plain):
+            def __init__(self, x_dim: int, y_dim: int, out_dim: int, *, old: float = 1.0, new: int = 3):
+                super().__init__(x_dim, y_dim, out_dim, old=old)
+
+        return Newer if options else Plain  # type: ignore[return-value]
+
+    fusions.register("grows")(made())
+    words = ["model.key_fusion=grows", "train.iterations=1"]
+    recipe = tiny(phantom_root, *words)
+    Trainer(recipe, RunFolder.create(recipe, tmp_path / "run")).run()
+    fusions._entries.pop("grows")
+    fusions.register("grows")(made(new=1))
+    video = torch.rand(1, 2, 1, 32, 32)
+    assert torch.isfinite(memx.load(tmp_path / "run")(video).masks).all()
+    Trainer(RunFolder.open(tmp_path / "run").recipe, RunFolder.open(tmp_path / "run")).restore()
 
 
 def test_a_nan_loss_stops_early_and_says_what_to_try(phantom_root: Path, tmp_path: Path) -> None:
@@ -153,13 +245,15 @@ def test_a_checkpoint_of_another_recipe_is_refused(finished: Trainer, phantom_ro
     folder = RunFolder.create(other, tmp_path / "run")
     (folder.path / "last").mkdir()
     folder.training_state.write_bytes(finished.folder.training_state.read_bytes())
-    with pytest.raises(CheckpointError, match="was written for recipe"):
+    with pytest.raises(CheckpointError, match=r"was written for recipe .* differ in train\.learning_rate"):
         Trainer(other, folder).restore()
 
     smaller = tiny(phantom_root, "model.key_dim=4")
     folder = RunFolder.create(smaller, tmp_path / "smaller")
     folder.best_weights.write_bytes(finished.folder.best_weights.read_bytes())
-    with pytest.raises(CheckpointError, match="written for another model"):
+    with pytest.raises(
+        CheckpointError, match=r"written for another model; it differs from the recipe's in model\.key_dim"
+    ):
         memx.load(folder.path)
 
 
@@ -212,10 +306,10 @@ def test_nothing_there_says_so(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_the_last_good_checkpoint(finished: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     before = finished.folder.training_state.read_bytes()
 
-    def full(*args: Any, **kwargs: Any) -> None:
+    def full(self: Path, data: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match="the disk is full"):
         finished.save()
     assert finished.folder.training_state.read_bytes() == before

@@ -24,7 +24,8 @@ def clip(seed=0, reset=None, frames=T):
 
 def memory(**options):
     torch.manual_seed(1)
-    return GatedDeltaMemory(K, V, C, **{"heads": HEADS, **options}).double()
+    gated = options.get("alpha", True) or options.get("beta", True)
+    return GatedDeltaMemory(K, V, C, **({"heads": HEADS} if gated else {}), **options).double()
 
 
 def states(mem, tokens):
@@ -89,7 +90,8 @@ def test_state_gated_tokens_are_written_one_after_another():
 @pytest.mark.parametrize("form", ["chunk", "recurrent"])
 def test_token_gated_tokens_are_the_gated_delta_rule(form):
     """One head, one token a frame: the memory is memx.ops.gated_delta_rule on the sequence of frames."""
-    mem = memory(gates="token", write="tokens", key_norm="l2", start="gate", heads=1)
+    torch.manual_seed(1)
+    mem = GatedDeltaMemory(K, V, C, gates="token", write="tokens", key_norm="l2", start="gate", heads=1).double()
     tokens = clip()
     tokens = tokens.map(lambda x: x[..., :1, :])
     out, final = mem.scan(tokens, form=form)
@@ -106,6 +108,43 @@ def test_token_gated_tokens_are_the_gated_delta_rule(form):
         )
         assert torch.allclose(out[:, :, o], want, atol=1e-12)
         assert torch.allclose(final.S[:, o], state[:, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["chunk", "recurrent"])
+@pytest.mark.parametrize("erase", [True, False])
+@pytest.mark.parametrize("decay_per", ["token", "frame"])
+def test_tokens_that_decay_one_by_one_are_the_gated_delta_rule_over_all_tokens(form, erase, decay_per):
+    """Heads over the value channels; without erase, linear attention with a decay. Once a frame is another rule."""
+    options = {"gates": "token", "write": "tokens", "key_norm": "l2", "start": "gate", "erase": erase}
+    mem, tokens, width = memory(decay_per=decay_per, **options), clip(), V // HEADS
+    before = torch.randn(B, OBJECTS, K, V, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    _, final = mem.scan(tokens, mem.init_state(B, OBJECTS).replace(S=before), form=form)
+
+    def all_tokens(x):
+        return x.flatten(1, 2)
+
+    key = all_tokens(torch.nn.functional.normalize(tokens.key, dim=-1)).unsqueeze(2).expand(-1, -1, HEADS, -1)
+    step = torch.nn.functional.softplus(tokens.feature @ mem.a_proj.weight.T + mem.dt_bias)
+    log_decay = all_tokens(-mem.A_log.exp() * step)
+    beta = all_tokens((tokens.feature @ mem.b_proj.weight.T).sigmoid())
+    for o in range(OBJECTS):
+        value = all_tokens(tokens.value[:, :, o]).unflatten(-1, (HEADS, width))
+        start = before[:, o].unflatten(-1, (HEADS, width)).transpose(1, 2)
+        rest = {"log_decay": log_decay, "initial_state": start, "form": "recurrent"}
+        if erase:
+            _, state = ops.gated_delta_rule(key, key, value, beta=beta, **rest)
+        else:
+            _, state = ops.linear_attention(key, key, beta.unsqueeze(-1) * value, **rest)
+        agree = torch.allclose(final.S[:, o], state.transpose(1, 2).flatten(2), atol=1e-12)
+        assert agree == (decay_per == "token")
+
+
+@pytest.mark.parametrize("form", ["chunk", "recurrent"])
+def test_a_first_frame_written_plainly_does_not_decay_within_itself(form):
+    mem, tokens = memory(gates="token", write="tokens", decay_per="token"), clip(frames=1)
+    _, final = mem.scan(tokens, form=form)
+    plain = tokens.key[:, 0].softmax(-1)[:, None].mT @ tokens.value[:, 0]
+    assert torch.allclose(final.S, plain, atol=1e-12)
 
 
 @pytest.mark.parametrize("form", ["chunk", "recurrent"])
@@ -193,6 +232,44 @@ def test_options_that_do_not_fit_are_refused():
         memories.build("gated_delta", {"key_dim": 64, "value_dim": 256}, gates="token")
     with pytest.raises(ValueError, match=r"Tokens.feature, which is None"):
         memory(gates="token").scan(clip().replace(feature=None))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"normalize": "spectral", "write": "tokens"}, "normalize: spectral .* needs write: joint and erase: true"),
+        ({"normalize": "tokens", "erase": False}, "normalize: tokens .* needs write: joint and erase: true"),
+        ({"alpha": False, "decay": "raw"}, "need alpha: true"),
+        ({"alpha": False, "alpha_layout": "tiled"}, "need alpha: true"),
+        ({"alpha": False, "beta": False, "heads": 2}, "need alpha or beta: true"),
+        ({"alpha": False, "beta": False, "gates": "token"}, "need alpha or beta: true"),
+        ({"decay_per": "token"}, "decay_per: token needs gates: token and write: tokens"),
+        ({"decay_per": "token", "gates": "token"}, "decay_per: token needs gates: token and write: tokens"),
+        ({"decay_per": "token", "gates": "token", "write": "tokens", "decay": "raw"}, "with decay: exp"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(options, says):
+    with pytest.raises(RecipeError, match=says):
+        memories.build("gated_delta", {"key_dim": K, "value_dim": 8, "feature_dim": C}, **options)
+
+
+def test_without_gates_heads_need_not_divide_the_value_channels():
+    assert memories.build("gated_delta", {"key_dim": K, "value_dim": 6}, alpha=False, beta=False).heads == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("level", [100.0, 1e4, float("inf"), float("-inf")])
+@pytest.mark.parametrize("options", [{}, {"gates": "token"}, {"gates": "token", "write": "tokens"}])
+@pytest.mark.parametrize("name", ["A_log", "dt_bias"])
+def test_rates_and_steps_of_infinity_are_finite(name, options, level, dtype):
+    mem, tokens = memory(**options).to(dtype), clip().map(lambda x: x.to(dtype))
+    with torch.no_grad():
+        getattr(mem, name).fill_(level)
+    for form in mem.forms:
+        mem.zero_grad()
+        out, final = mem.scan(tokens, form=form)
+        (out.sum() + final.S.sum()).backward()
+        assert all(torch.isfinite(x).all() for x in (out, final.S, *(p.grad for p in mem.parameters())))
 
 
 def test_only_empty_items_of_a_batch_are_written_plainly():

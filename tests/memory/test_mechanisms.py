@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from memx import ops
 from memx.errors import RecipeError
-from memx.memory import Tokens, memories
+from memx.memory import Shape, Tokens, mamba, memories
 
 B, T, OBJECTS, N, K, V = 2, 5, 2, 3, 4, 6
 FACTS = {"key_dim": K, "value_dim": V}
@@ -150,6 +151,93 @@ def test_mamba_is_the_selective_scan_over_all_tokens(form):
     out, _ = mem.scan(tokens, form=form)
     last = C_map[:, -1][:, None] @ state.S + mem.D * tokens.value[:, -1]
     assert torch.allclose(out[:, -1], last, atol=1e-12)
+
+
+def test_softmax_keeps_a_first_frame_only_with_a_capacity():
+    with pytest.raises(RecipeError, match="keep_first: true needs a capacity"):
+        memories.build("softmax", FACTS, keep_first=True)
+
+
+def test_delta_normalises_only_a_joint_erase():
+    with pytest.raises(RecipeError, match="normalize: spectral divides the joint erase: it needs write: joint"):
+        memories.build("delta", FACTS, normalize="spectral")
+    memories.build("delta", FACTS, normalize="spectral", write="joint")
+
+
+def test_a_frame_that_softmax_does_not_keep_spoils_a_scan_but_not_a_step():
+    """`scan` promises NaN after a bad frame whatever the mechanism; `step` is the mechanism, which forgot it."""
+    mem, tokens = memories.build("softmax", FACTS, every=2), clip()
+    tokens.value[:, 1] = float("nan")
+    for form in mem.forms:
+        out, _ = mem.scan(tokens, form=form)
+        assert torch.isfinite(out[:, :1]).all()
+        assert out[:, 1:].isnan().all()
+    state = mem.init_state(B, OBJECTS, dtype=torch.float64)
+    for frame in tokens.frames():
+        out, state = mem.step(state, frame)
+        assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("level", [100.0, 1e4, float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_mamba_with_rates_of_infinity_is_finite(level, dtype):
+    mem = memories.build("mamba", FACTS, state_dim=3).to(dtype)
+    with torch.no_grad():
+        mem.A_log.fill_(level)
+    for form in mem.forms:
+        mem.zero_grad()
+        out, final = mem.scan(clip().map(lambda x: x.to(dtype)), form=form)
+        (out.sum() + final.S.sum()).backward()
+        assert all(torch.isfinite(x).all() for x in (out, final.S, *(p.grad for p in mem.parameters())))
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most entries that any tensor had."""
+
+    entries = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(x, torch.Tensor):
+                self.entries = max(self.entries, x.numel())
+        return out
+
+
+def test_mamba_takes_a_long_clip_in_parts(monkeypatch):
+    mem = memories.build("mamba", FACTS, state_dim=16).double()
+    whole, final = mem.scan(clip())
+    monkeypatch.setattr(mamba, "_ENTRIES", 2 * B * OBJECTS * N * 16 * V)
+    parts, state = mem.scan(clip())
+    assert torch.equal(whole, parts)
+    assert torch.equal(final.S, state.S)
+    largest = {}
+    for frames in (2, 8):
+        with torch.no_grad(), Largest() as largest[frames]:
+            mem.scan(clip(frames=frames))
+    assert largest[2].entries == largest[8].entries
+
+
+def test_solves_and_eigenvalues_are_part_of_the_cost():
+    """By hand: 40 tokens are two chunks of 32 at 4 key channels, each with a solve for the values and the keys."""
+    shape = Shape(batch=2, frames=3, objects=2, tokens=40)
+    solve = 32 * 31 // 2
+    tokens = memories.build("delta", FACTS).cost(shape)
+    assert tokens.uncounted_macs == 2 * 3 * 2 * solve * (K + 2 * V)
+    assert tokens.flops == 2 * (tokens.macs + tokens.uncounted_macs) + tokens.pointwise
+    facts = {**FACTS, "feature_dim": 5}
+    by_state = memories.build("gated_delta", facts, heads=3, write="tokens").cost(shape)
+    assert by_state.uncounted_macs == 2 * 3 * (2 * 3) * 2 * solve * (K + V // 3)
+    by_token = memories.build("gated_delta", facts, heads=3, write="tokens", gates="token").cost(shape)
+    assert by_token.uncounted_macs == 2 * 3 * 3 * 2 * solve * (K + 2 * V // 3)
+    spectral = [
+        memories.build("delta", FACTS, write="joint", normalize="spectral"),
+        memories.build("gated_delta", facts, heads=3, normalize="spectral"),
+        memories.build("gated_delta", facts, heads=3, normalize="spectral", gates="token"),
+    ]
+    assert [memory.cost(shape).uncounted_macs for memory in spectral] == [2 * 3 * 43] * 3  # 2 · 4³ / 3 a frame
+    for name, options in (("linear", {}), ("softmax", {}), ("mamba", {}), ("gated_delta", {"heads": 3})):
+        assert memories.build(name, facts, **options).cost(shape).uncounted_macs == 0
 
 
 def test_tokens_of_wrong_shapes_are_refused_by_name():

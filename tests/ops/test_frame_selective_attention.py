@@ -56,6 +56,27 @@ def test_normalised_frame_writes_stay_bounded_and_the_plain_one_has_its_bound():
     assert S.norm() <= normal(1, k, 4, seed=2).norm()
 
 
+@SETTINGS
+@given(
+    n=st.integers(1, 40),
+    k=st.integers(1, 8),
+    seed=st.integers(0, 99),
+    alike=st.booleans(),
+    keys=st.sampled_from(["softmax", "l2"]),
+)
+def test_divided_by_the_tokens_a_frame_of_keys_of_norm_one_does_not_expand(n, k, seed, alike, keys):
+    x = normal(1, n, k, seed=seed)
+    x = x[:, :1].expand(-1, n, -1) if alike else x
+    x = x.softmax(-1) if keys == "softmax" else torch.nn.functional.normalize(x, dim=-1)
+    strength = normal(1, n, seed=seed + 1).sigmoid()
+    for weights in (None, strength, torch.ones_like(strength)):
+        values = torch.linalg.eigvalsh(gram(x, strength=weights, normalize="tokens"))
+        assert values.max() <= 1 + 1e-12
+        assert values.min() >= -1e-12
+    if alike and keys == "l2":
+        assert abs(torch.linalg.eigvalsh(gram(x, normalize="tokens")).max().item() - 1) <= 1e-12
+
+
 def test_a_weighted_gram_never_has_an_eigenvalue_above_one():
     k, strength = normal(3, 20, 5), normal(3, 20, seed=1).sigmoid()
     top = torch.linalg.eigvalsh(gram(k, strength=strength, normalize="spectral"))[:, -1]
@@ -173,6 +194,30 @@ def test_masked_tokens_do_not_reach_the_result_even_as_nan():
     assert torch.equal(got, want)
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(got.sum(), leaves))
     assert torch.equal(ops.space_time_attention(q, k[:, :0], v[:, :, :0]), torch.zeros(1, 2, 4, 6).double())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bad_token_reaches_only_the_queries_that_may_read_it(bad):
+    """Query 0 may read token 0, query 1 both, query 2 none: token 1 is bad in its key, or in the value of object 1."""
+    mask = torch.tensor([[[True, False], [True, True], [False, False]]])
+    q, k, v = normal(1, 3, 5), normal(1, 2, 5, seed=1), normal(1, 2, 2, 6, seed=2)
+    want = ops.space_time_attention(q, k, v, mask=mask)
+    spoils = {"k": [[1], [1]], "v": [[], [1]], "q": [[0], [0]]}
+    for part, places in spoils.items():
+        leaves = {"q": q.clone(), "k": k.clone(), "v": v.clone()}
+        {"k": leaves["k"][:, 1], "v": leaves["v"][:, 1, 1], "q": leaves["q"][:, 0]}[part][..., 0] = bad
+        got = ops.space_time_attention(*(x.requires_grad_() for x in leaves.values()), mask=mask)
+        for o, spoiled in enumerate(places):
+            for n in range(3):
+                assert got[0, o, n].isnan().all() if n in spoiled else torch.equal(got[0, o, n], want[0, o, n])
+        finite = got[got.isfinite()].sum()
+        assert all(torch.isfinite(g).all() for g in torch.autograd.grad(finite, list(leaves.values())))
+    v[0, 0, 1] = bad
+    unmasked = ops.space_time_attention(q, k, v)
+    assert unmasked[0, 0].isnan().all()
+    assert torch.isfinite(unmasked[0, 1]).all()
+    q[0, 2] = bad
+    assert torch.equal(ops.space_time_attention(q, k, v, mask=mask)[0, :, 2], torch.zeros(2, 6).double())
 
 
 def test_top_k_does_not_depend_on_the_order_of_the_memory():

@@ -33,9 +33,6 @@ DRAWS = {
         agreement_figures.ef_bland_altman, [50.0, 60.0, 40.0], [52.0, 58.0, 45.0], method="Simpson biplane"
     ),
     "bland-altman, one patient": partial(agreement_figures.ef_bland_altman, [50.0], [50.0], method="area-length"),
-    "agreement": partial(
-        agreement_figures.ef_agreement, [50.0, 60.0, 40.0], [52.0, 58.0, 45.0], method="Simpson biplane"
-    ),
     "worst": partial(figures.worst_cases, FRAMES, list("abcde"), columns=3),
 }
 
@@ -85,7 +82,7 @@ def test_refuses_by_name():
     with pytest.raises(ValueError, match="es is 4; the curve has frames 0 to 2"):
         figures.area_curve([1.0, 2.0, 3.0], unit="px", ed=0, es=4)
     with pytest.raises(ValueError, match="at least one pair"):
-        agreement_figures.ef_agreement([], [], method="Simpson biplane")
+        agreement_figures.ef_scatter([], [], method="Simpson biplane")
     with pytest.raises(ValueError, match="truth has 2 items and prediction 1"):
         agreement_figures.ef_scatter([1.0, 2.0], [1.0], method="Simpson biplane")
     with pytest.raises(ValueError, match="at least one structure"):

@@ -52,9 +52,11 @@ class Writer:
 
 
 def _save(path: Path, array: np.ndarray, clip: Simulation) -> None:
-    """Write (t, y, x) or (y, x) as (x, y, t) or (x, y), with the spacing and ITK's axes in the header."""
+    """Write (t, y, x) or (y, x) as (x, y, t) or (x, y), with the spacing, its units and ITK's axes in the header."""
     rows, cols = clip.spacing
-    nibabel.save(nibabel.Nifti1Image(array.T, np.diag([-cols, -rows, 1.0, 1.0])), path)
+    image = nibabel.Nifti1Image(array.T, np.diag([-cols, -rows, 1.0, 1.0]))
+    image.header.set_xyzt_units("mm", "sec" if array.ndim == 3 else None)
+    nibabel.save(image, path)
 
 
 def _info(person: Patient, clip: Simulation) -> str:

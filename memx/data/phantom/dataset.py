@@ -16,6 +16,7 @@ from memx._version import __version__
 from memx.data.phantom import camus, echonet
 from memx.data.phantom.population import Patient, patient
 from memx.errors import UserError, unknown
+from memx.files import cannot_write
 
 LayoutName = Literal["camus", "echonet"]
 SUMMARY = "memx.json"
@@ -56,7 +57,7 @@ def write(
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
     except OSError as error:
-        raise UserError(f"cannot write beside {out}: {error.strerror or error}. Choose another folder.") from None
+        raise cannot_write(out, error) from error
     try:
         partial.chmod(0o755)
         written = []
@@ -80,7 +81,7 @@ def write(
         os.replace(partial, out)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(f"could not write {out}: {error.strerror or error}. Nothing was left there.") from None
+        raise cannot_write(out, error) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -103,6 +103,18 @@ def patient(seed: int, index: int) -> Patient:
         views={name: _view(np.random.default_rng([seed, index, 1 + i]), name, heart, edv, bool(planted))
                for i, name in enumerate(VIEWS)},
     )  # fmt: skip
+
+
+def alike_in_both_planes(person: Patient) -> Patient:
+    """The same patient with a ventricle whose 2CH plane moves as its 4CH plane does, so that one view tells the EF.
+
+    The inferior wall gets the shape and motion of the septal one, the anterior wall those of the lateral one. Volumes,
+    EF, the ventricle at ED and its 4CH cut there stay; how far the walls move is solved anew for the same volumes.
+    """
+    walls = {**person.heart.walls}
+    for here, there in zip(WALLS["4CH"], WALLS["2CH"], strict=True):
+        walls[there] = walls[here]
+    return replace(person, heart=replace(person.heart, walls=walls))
 
 
 def _heart(rng: np.random.Generator, ef: float, edv: float) -> Heart:

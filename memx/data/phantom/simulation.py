@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from scipy.ndimage import label
 
 from memx.data.phantom import anatomy, cycle, tissue, ultrasound
 from memx.data.phantom.population import Patient
 from memx.data.phantom.scatterers import scatter
 from memx.data.phantom.solid import ViewName
+from memx.data.polygon import fill_polygon
 
 LV, MYOCARDIUM, ATRIUM = 1, 2, 3
 
@@ -100,7 +101,8 @@ def _pixels(curve: np.ndarray, grid: ultrasound.Grid) -> np.ndarray:
 def _labels(shape: anatomy.Anatomy, frame: int, grid: ultrasound.Grid) -> UInt8[np.ndarray, "y x"]:
     out = np.zeros((grid.rows, grid.cols), np.uint8)
     for value, curve in ((MYOCARDIUM, shape.muscle()), (ATRIUM, shape.atrium), (LV, shape.cavity())):
-        out[fill(_pixels(curve[frame], grid), out.shape)] = value
+        x, y = _pixels(curve[frame], grid).T
+        out[fill_polygon(x, y, (grid.rows, grid.cols), edges=False)] = value
     for value in (LV, MYOCARDIUM, ATRIUM):
         parts = np.zeros(out.shape, np.int32)
         label(out == value, output=parts)
@@ -108,16 +110,3 @@ def _labels(shape: anatomy.Anatomy, frame: int, grid: ultrasound.Grid) -> UInt8[
             largest = np.bincount(parts.ravel())[1:].argmax() + 1
             out[(parts > 0) & (parts != largest)] = 0
     return out
-
-
-def fill(polygon: Float[np.ndarray, "m 2"], shape: tuple[int, int]) -> Bool[np.ndarray, "y x"]:
-    """The pixels whose centres lie inside a closed polygon of (column, row) points, by the even-odd rule."""
-    x0, y0 = polygon.T
-    x1, y1 = np.roll(polygon, -1, axis=0).T
-    rows = np.arange(shape[0])[:, None]
-    crosses = (y0 <= rows) != (y1 <= rows)
-    row, edge = np.nonzero(crosses)
-    x = x0[edge] + (row - y0[edge]) / (y1[edge] - y0[edge]) * (x1[edge] - x0[edge])
-    first = np.clip(np.ceil(x), 0, shape[1]).astype(np.int64)  # columns from here on lie to the right of the crossing
-    toggles = np.bincount(row * (shape[1] + 1) + first, minlength=shape[0] * (shape[1] + 1))
-    return np.cumsum(toggles.reshape(shape[0], shape[1] + 1)[:, :-1], axis=1) % 2 == 1

@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memx.data.channels import with_channels
 from memx.data.streams.intensity import Intensity
 from memx.errors import DataError
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601: R, G, B to grey
 
 
 @dataclass(frozen=True)
@@ -119,12 +118,9 @@ class Stream(ABC):
         intensity = self.intensity
         for stored in self._checked_frames():
             frame = intensity(stored)
-            if frame.ndim == 3 and self.channels == 1:
-                frame = frame @ LUMA
             frame = frame[None] if frame.ndim == 2 else frame.transpose(2, 0, 1)
-            if frame.shape[0] < self.channels:
-                frame = np.repeat(frame, self.channels, axis=0)
-            yield torch.from_numpy(np.ascontiguousarray(frame)).clamp_(0, 1)
+            image = torch.from_numpy(np.ascontiguousarray(frame))
+            yield with_channels(image[None], self.channels)[0].clamp(0, 1)
 
     def _checked_frames(self) -> Iterator[np.ndarray]:
         count = 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from memx.data.images import IMAGE_SUFFIXES, image_files, natural_key
 from memx.data.streams.base import Stream, clip_name
 from memx.data.streams.dicom import DicomStream
-from memx.data.streams.images import IMAGE_SUFFIXES, ImagesStream, image_files, natural_key
+from memx.data.streams.images import ImagesStream
 from memx.data.streams.mhd import MhdStream
 from memx.data.streams.nifti import NiftiStream
 from memx.data.streams.video import VideoStream
@@ -49,7 +50,7 @@ def find_clips(paths: Iterable[str | Path]) -> list[Path]:
 
     A file is taken as it is. A folder is searched with all that is below it: its clip files are clips; a folder with
     images and no clip file is itself one clip. Passed over in folders: hidden files, DICOMDIR, CAMUS's ground truth
-    (`*_gt`), and whatever is of no known kind.
+    (`*_gt`), the folders that a prediction was written to, and whatever is of no known kind.
 
     Raises DataError when a path is not there or a folder holds no clip.
     """
@@ -59,7 +60,9 @@ def find_clips(paths: Iterable[str | Path]) -> list[Path]:
             raise DataError(f"{path}: no such file or folder")
         clips = list(_walk(path, set())) if path.is_dir() else [path]
         if not clips:
-            raise DataError(f"{path}: no clip in this folder or below; a clip is {KINDS}")
+            raise DataError(
+                f"{path}: no clip in this folder or below (results of `memx predict` are none); a clip is {KINDS}"
+            )
         for clip in clips:
             found.setdefault(clip.resolve(), clip)
     return list(found.values())
@@ -70,7 +73,10 @@ def _walk(folder: Path, visited: set[Path]) -> Iterator[Path]:
     if real in visited:
         return
     visited.add(real)
-    items = sorted((item for item in folder.iterdir() if not item.name.startswith((".", "__"))), key=natural_key)
+    if _is_prediction(folder):
+        return
+    items = (item for item in folder.iterdir() if not item.name.startswith((".", "__")))
+    items = sorted(items, key=lambda item: natural_key(item.name))
     clips = [item for item in items if item.is_file() and _is_clip(item)]
     yield from clips
     if not clips and image_files(folder):
@@ -78,6 +84,12 @@ def _walk(folder: Path, visited: set[Path]) -> Iterator[Path]:
     for item in items:
         if item.is_dir():
             yield from _walk(item, visited)
+
+
+def _is_prediction(folder: Path) -> bool:
+    """Whether `memx predict` wrote this folder: summary, overlay and masks (a file or a folder) are there."""
+    beside = all((folder / name).is_file() for name in ("summary.json", "overlay.mp4"))
+    return beside and any(item.name.split(".")[0] == "masks" for item in folder.iterdir())
 
 
 def _is_clip(file: Path) -> bool:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from memx.data.images import EIGHT_BIT_MODES, GREY_MODES, IMAGE_SUFFIXES, frame_pixels, image_files, open_image
 from memx.data.streams.base import Facts, Stream, sizes
 from memx.data.streams.intensity import Intensity
 from memx.errors import DataError
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
-_EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"})
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class ImagesStream(Stream):
@@ -39,8 +33,8 @@ class ImagesStream(Stream):
                     f"{sizes(other)} pixels"
                 )
         modes = {mode for _, mode in headers}
-        self._eight_bit = modes <= _EIGHT_BIT_MODES
-        coloured = not modes <= _GREY_MODES
+        self._eight_bit = modes <= EIGHT_BIT_MODES
+        coloured = not modes <= GREY_MODES
         note = "images carry no millimetre spacing"
         super().__init__(path, Facts(size, len(self.files), spacing_note=note, coloured=coloured), colour=colour)
 
@@ -49,43 +43,11 @@ class ImagesStream(Stream):
 
     def stored_frames(self) -> Iterator[np.ndarray]:
         for file in self.files:
-            try:
-                with Image.open(file) as image:
-                    frame = _pixels(image)
-            except _UNREADABLE as error:
-                raise DataError(f"{file}: the image cannot be decoded, it is truncated or damaged ({error})") from None
+            with open_image(file) as image:
+                frame = frame_pixels(image)
             yield frame
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The image files directly in a folder, in natural order, hidden ones left out."""
-    files = (
-        item for item in folder.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES and not item.name.startswith(".")
-    )
-    return sorted((file for file in files if file.is_file()), key=natural_key)
-
-
-def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
-    """Sorts runs of digits by their number: `frame2.png` before `frame10.png`."""
-    parts = re.split(r"(\d+)", path.name)
-    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts)
-
-
 def _header(file: Path) -> tuple[tuple[int, int], str]:
-    try:
-        with Image.open(file) as image:
-            if getattr(image, "n_frames", 1) != 1:
-                raise DataError(f"{file}: holds several pages; a folder of images has one frame a file")
-            return (image.height, image.width), image.mode
-    except UnidentifiedImageError:
-        raise DataError(f"{file}: not a readable image") from None
-    except _UNREADABLE as error:
-        raise DataError(f"{file}: not a readable image ({error})") from None
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    if image.mode == "1":
-        return np.asarray(image.convert("L"))
-    if image.mode == "LA":
-        return np.asarray(image.getchannel("L"))
-    return np.asarray(image if image.mode in _GREY_MODES else image.convert("RGB"))
+    with open_image(file) as image:
+        return (image.height, image.width), image.mode

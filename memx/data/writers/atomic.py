@@ -59,7 +59,7 @@ class AtomicFolder:
 
     def __init__(self, path: Path, names: Iterable[str]):
         self.path = path
-        self.partial = _partial(path)
+        self.partial = _beside(path, "part")
         if path.exists():
             allowed = set(names)
             strange = sorted({item.name for item in path.iterdir()} - allowed) if path.is_dir() else [path.name]
@@ -69,15 +69,24 @@ class AtomicFolder:
             self.partial.mkdir(parents=True)
 
     def commit(self) -> None:
-        """Give the folder its final name, in place of an older one."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.partial.replace(self.path)
+        """Give the folder its final name, in place of an older one, which is removed last."""
+        if not self.path.exists():
+            self.partial.replace(self.path)
+            return
+        older = _beside(self.path, "old")
+        self.path.replace(older)
+        try:
+            self.partial.replace(self.path)
+        except BaseException:
+            older.replace(self.path)
+            raise
+        shutil.rmtree(older, ignore_errors=True)
 
     def abort(self) -> None:
         """Remove what was written; a folder of the final name stays as it was."""
         shutil.rmtree(self.partial, ignore_errors=True)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".part-{uuid.uuid4().hex[:8]}-{path.name}")
+def _beside(path: Path, what: str) -> Path:
+    """A hidden name in the same folder that nothing has."""
+    return path.with_name(f".{what}-{uuid.uuid4().hex[:8]}-{path.name}")

@@ -57,7 +57,7 @@ class DicomMaskWriter(FileMaskWriter[DicomStream]):
     def _append(self, mask: UInt8[np.ndarray, "y x"]) -> None:
         self._put(mask.data)
 
-    def _finish(self) -> None:
+    def _end(self) -> None:
         self._put(b"\0" * (self._pixel_bytes % 2))
 
     def _header(self) -> Dataset:

@@ -33,7 +33,7 @@ class MhdMaskWriter(FileMaskWriter[MhdStream]):
     def _append(self, mask: UInt8[np.ndarray, "y x"]) -> None:
         (self._raw or self._output).file.write(mask.data)
 
-    def _finish(self) -> None:
+    def _end(self) -> None:
         if self._raw:
             self._raw.commit()
 

@@ -38,6 +38,6 @@ class NiftiMaskWriter(FileMaskWriter[NiftiStream]):
     def _append(self, mask: UInt8[np.ndarray, "y x"]) -> None:
         self._sink.write(mask.data)
 
-    def _finish(self) -> None:
+    def _end(self) -> None:
         if self._gzipped:
             self._sink.close()

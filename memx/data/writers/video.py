@@ -49,7 +49,7 @@ class VideoMaskWriter(FileMaskWriter[VideoStream]):
         values = mask if pixels == "gray" else np.repeat(mask[..., None], 3, axis=2)
         self._mux(av.VideoFrame.from_ndarray(values, format=pixels))
 
-    def _finish(self) -> None:
+    def _end(self) -> None:
         self._mux(None)
         if self._container is not None:
             self._container.close()

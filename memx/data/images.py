@@ -1,0 +1,63 @@
+"""Images on disk as they are read everywhere: the order of their names, their modes, and their pixels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from memx.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"})
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files directly in a folder, in natural order, hidden ones left out."""
+    files = (
+        item for item in folder.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES and not item.name.startswith(".")
+    )
+    return sorted((file for file in files if file.is_file()), key=lambda file: natural_key(file.name))
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorts runs of digits by their number: `frame2.png` before `frame10.png`."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts)
+
+
+@contextmanager
+def open_image(file: Path) -> Iterator[Image.Image]:
+    """An image whose pixels are decoded when the block asks for them.
+
+    Raises DataError when the file is missing, cannot be decoded, or holds several pages.
+    """
+    try:
+        with Image.open(file) as image:
+            if getattr(image, "n_frames", 1) != 1:
+                raise DataError(f"{file}: holds several pages; a clip has one frame a file")
+            yield image
+    except FileNotFoundError:
+        raise DataError(f"{file}: is missing; copy it again") from None
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{file}: cannot be read as an image ({error}); it is damaged or cut short: copy it again"
+        ) from None
+
+
+def frame_pixels(image: Image.Image) -> np.ndarray:
+    """A frame's stored pixels, (y, x) where its mode is grey and (y, x, 3) of RGB where it is not; alpha is dropped.
+
+    Eight-bit modes give 0..255, a bilevel image 0 and 255.
+    """
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))
+    if image.mode == "LA":
+        return np.asarray(image.getchannel("L"))
+    return np.asarray(image if image.mode in GREY_MODES else image.convert("RGB"))
