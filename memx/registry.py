@@ -192,9 +192,11 @@ class refines:
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         slot = handler(schema)
-        options = registry(self.default.kind)[self.default.type].options
-        refined = handler.resolve_ref_schema(handler(options.__pydantic_core_schema__))
-        return {"anyOf": [slot, {**refined, "required": [], "description": f"changes to {self.default.type}"}]}
+        choices = slot["anyOf"]
+        (named,) = [c for c in choices if c.get("properties", {}).get("type") == {"const": self.default.type}]
+        given = set(self.default.options) | {"type"}
+        refined = {**named, "required": [name for name in named["required"] if name not in given]}
+        return {"anyOf": [*choices, refined]}
 
 
 def _dump_part(value: Any) -> Any:
