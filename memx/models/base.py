@@ -17,9 +17,7 @@ class VideoModel(nn.Module):
     after another from `init_state`, give the same.
     """
 
-    def forward(
-        self, video: Float[Tensor, "b t c y x"], objects: int = 1, *, auxiliary: bool | None = None
-    ) -> Output:
+    def forward(self, video: Float[Tensor, "b t c y x"], objects: int = 1, *, auxiliary: bool | None = None) -> Output:
         """Segment a whole clip, in [0, 1]. `auxiliary`: return the auxiliary logits; None: in training mode only."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
