@@ -10,7 +10,7 @@ demo: $(VENV)/.memx
 	$(BIN)/memx demo --out $(DEMO)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 fast: $(VENV)/.dev  ## the tests that take less than ten seconds each
 	$(BIN)/python -m pytest -m "not slow"
@@ -21,7 +21,7 @@ lint: $(VENV)/.dev
 	$(BIN)/pyright
 
 docs: $(VENV)/.dev
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.memx: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
