@@ -138,6 +138,8 @@ class Recipe(Section):
         Raises RecipeError with every mistake found and where it stands.
         """
         file = find_recipe(path)
+        if not file.read_bytes().strip():
+            raise RecipeError(f"{file}: is empty; a recipe names at least a model, data or a base")
         return cls._from_source(load_source(file), overrides, str(file), file.parent)
 
     @classmethod

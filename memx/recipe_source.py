@@ -213,8 +213,8 @@ def _override_value(raw: str) -> Any:
     if raw[:1] in tuple("[{\"'"):
         try:
             return _Loader(raw).get_single_data()
-        except yaml.YAMLError:
-            return raw
+        except yaml.YAMLError as error:
+            raise RecipeError(f"override value {raw!r}: this is not YAML: {getattr(error, 'problem', error)}") from None
     loader = _Loader("")
     return loader.construct_object(yaml.ScalarNode(loader.resolve(yaml.ScalarNode, raw, (True, False)), raw))
 

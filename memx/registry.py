@@ -214,6 +214,11 @@ def build_part(part: Callable[..., Any], **facts: Any) -> Any:
     """
     if isinstance(part, Part):
         return part(**facts)
+    if not callable(part) or (hasattr(part, "forward") and not inspect.isclass(part)):
+        raise TypeError(
+            f"a slot takes a class, a partial or a lambda that is called with {', '.join(facts)}, or a "
+            f"Part(kind, name, options); not {type(part).__name__} {part if isinstance(part, str) else ''}".strip()
+        )
     parameters = inspect.signature(part).parameters.values()
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     missing = [
@@ -243,11 +248,7 @@ class Registry:
                 if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                     raise TypeError(f"{self.kind} {name!r}: a component spells its options out; it may not take {p}")
             known = self._entries.get(name)
-            if (
-                known
-                and _origin(known.factory) != _origin(factory)
-                and not (_of_file(known.factory) and _of_file(factory))
-            ):
+            if known and _origin(known.factory) != _origin(factory) and not _gives_way(known.factory, factory):
                 raise RecipeError(f"{self.kind} {name!r} is already registered by {_origin(known.factory)}")
             self._entries[name] = Entry(self.kind, name, factory)
             return factory
@@ -294,9 +295,13 @@ def _origin(factory: Callable[..., Any]) -> str:
     return f"{getattr(module, '__file__', factory.__module__)}:{factory.__qualname__}"
 
 
-def _of_file(factory: Callable[..., Any]) -> bool:
-    """Whether a component comes from a plug-in file: the one named last is the current one."""
-    return factory.__module__.startswith("memx_plugin_")
+def _gives_way(known: Callable[..., Any], new: Callable[..., Any]) -> bool:
+    """Whether the new component may take the old one's name: a plug-in file, named last, is the current one.
+
+    What memx itself registers never gives way.
+    """
+    outside = [not f.__module__.startswith("memx.") for f in (known, new)]
+    return all(outside) and any(f.__module__.startswith("memx_plugin_") for f in (known, new))
 
 
 memories = Registry("memory", "memx.memory")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 import pydantic
 import pytest
+import torch
 from pydantic import Field
 
 from memx.errors import RecipeError, UserError, nearest, unknown
@@ -131,6 +133,28 @@ def test_build_part_filters_facts_for_plain_callables() -> None:
     assert build_part(lambda: 7, **facts) == 7
     with pytest.raises(RecipeError, match="needs other"):
         build_part(lambda other: other, **facts)
+
+
+@pytest.mark.parametrize("wrong", ["linear", 3, torch.nn.Identity()])
+def test_what_cannot_fill_a_slot_says_what_can(wrong: object) -> None:
+    with pytest.raises(TypeError, match="a class, a partial or a lambda"):
+        build_part(wrong, key_dim=4)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_plugin_file_may_be_imported_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (Path(__file__).parent / "fixtures" / "leaky.py").read_text()
+    for folder in ("mine", "run"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "leaky_twice.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+    importlib.import_module("leaky_twice")
+    load_plugin(tmp_path / "run" / "leaky_twice.py")
+    assert memories["leaky_test"].factory.__module__.startswith("memx_plugin_")
+    bad = tmp_path / "bad.py"
+    bad.write_text(source.replace("leaky_test", "linear"))
+    with pytest.raises(RecipeError, match="already registered"):
+        load_plugin(bad)
 
 
 @pytest.mark.parametrize("kind_name", sorted(registries()))

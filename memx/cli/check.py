@@ -10,15 +10,26 @@ import typer
 def check(
     words: Annotated[list[str], typer.Argument(metavar="RECIPE…", help="Recipes (files or names), and overrides.")],
 ) -> None:
-    """Validate recipes and build their models; every mistake of every recipe is reported, and the exit status is 2."""
+    """Validate recipes, build their models and run them on a frame; every mistake is reported, with exit status 2."""
+    import torch
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from memx.cli.common import split_overrides
     from memx.errors import UserError
+    from memx.models.base import VideoModel
     from memx.models.build import build
     from memx.recipe import Recipe
+
+    def step_once(model: VideoModel, recipe: Recipe) -> None:
+        """A component from outside may build and still not run."""
+        frame = torch.zeros(1, recipe.data.channels, 64, 64)
+        try:
+            with torch.no_grad():
+                model.eval().step(frame, model.init_state(1, recipe.objects))
+        except Exception as error:
+            raise UserError(f"recipe {recipe.name} builds but does not run: {type(error).__name__}: {error}") from error
 
     def describe_data(recipe: Recipe) -> str:
         data = recipe.data
@@ -35,6 +46,7 @@ def check(
         try:
             recipe = Recipe.load(name, overrides)
             model = build(recipe)
+            step_once(model, recipe)
         except UserError as error:
             failures.append(str(error))
             continue

@@ -34,6 +34,15 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return [w for w in words if w not in overrides], overrides
 
 
+def refuse_training_overrides(overrides: Sequence[str]) -> None:
+    """What decided the weights cannot be changed after training."""
+    from memx.errors import UserError
+
+    for text in overrides:
+        if text.split("=")[0].split(".")[0] in ("train", "loss", "seed"):
+            raise UserError(f"override {text}: the run is trained already, so this has no effect; leave it away")
+
+
 def _is_file(word: str) -> bool:
     try:
         return Path(word).exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from memx.cli.common import refuse_training_overrides
 from memx.cli.progress import bar
 from memx.engine.checkpoint import load_checkpoint, restore
 from memx.engine.datasets import find_cases
@@ -16,6 +17,7 @@ from memx.metrics.scores import Scores
 
 def run_evaluation(run: RunFolder, overrides: Sequence[str], split: str | None, device: str) -> tuple[Scores, Path]:
     """Score a run's best weights on a split (None: the recipe's); returns the scores and the report's path."""
+    refuse_training_overrides(overrides)
     recipe, tensors = load_checkpoint(run.path, overrides)
     split = split or recipe.evaluate.split
     model = restore(recipe, tensors, str(run.weights))

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from memx.cli.common import refuse_training_overrides
 from memx.cli.progress import bar
 from memx.data.streams import find_clips, open_stream
 from memx.engine.checkpoint import load_checkpoint, restore
@@ -19,6 +20,7 @@ def run_prediction(
     run: Path, inputs: Sequence[str], out: Path, overrides: Sequence[str], crop: bool, device: str
 ) -> tuple[list[Prediction], Path]:
     """Segment every clip among `inputs`; returns what was found and the report's path."""
+    refuse_training_overrides(overrides)
     recipe, tensors = load_checkpoint(run, overrides)
     model = restore(recipe, tensors, str(run)).to(device)
     streams = [open_stream(path, colour=recipe.data.channels == 3) for path in find_clips([Path(p) for p in inputs])]

@@ -20,6 +20,8 @@ def run_training(
 ) -> RunFolder:
     """Train, or go on training, with a bar on the terminal; returns the run folder."""
     console = Console(stderr=True, highlight=False, markup=False)
+    if run is None and out is not None:
+        RunFolder.refuse_taken(out)
     check_cases(recipe)
     created = run is None
     run = run or RunFolder.create(recipe, out)
@@ -51,11 +53,14 @@ def check_cases(recipe: Recipe) -> None:
     """Read every training and validation case before anything is written; all bad ones are reported at once."""
     found = [find_cases(recipe, split) for split in ("train", "val")]
     problems: list[str] = []
+    seen: set[int] = set()
     with bar("checking data", sum(len(cases) for _, cases in found), "clips") as advance:
         for layout, cases in found:
             for case in cases:
                 try:
-                    layout.load(case)
+                    clip = layout.load(case)
+                    if clip.labels is not None:
+                        seen.update(clip.labels.unique().tolist())
                 except DataError as error:
                     problems.append(str(error))
                 advance()
@@ -63,3 +68,9 @@ def check_cases(recipe: Recipe) -> None:
         shown = [*problems[:20], *([f"… and {len(problems) - 20} more"] if len(problems) > 20 else [])]
         head = [f"{len(problems)} clips of {recipe.data.root} cannot be used:"] if len(problems) > 1 else []
         raise DataError("\n".join([*head, *shown]))
+    for name, values in recipe.data.structures.items():
+        if not seen & set(values):
+            raise DataError(
+                f"{recipe.data.root}: no mask has a label of data.structures.{name} ({', '.join(map(str, values))}); "
+                f"the masks have {', '.join(map(str, sorted(seen)))}"
+            )

@@ -34,10 +34,7 @@ class RunFolder:
                 if not path.exists():
                     break
                 path = path.with_name(f"{stamp}_{recipe.name}_{recipe.hash[:6]}_{n}")
-        if (path / "recipe.yaml").exists():
-            raise UserError(f"{path}: there is a run here already; go on with it by --resume, or choose another --out")
-        if path.is_dir() and any(path.iterdir()):
-            raise UserError(f"{path}: is not empty and no run; choose another --out")
+        cls.refuse_taken(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -45,6 +42,16 @@ class RunFolder:
         run = cls(path)
         run._write_recipe(recipe)
         return run
+
+    @staticmethod
+    def refuse_taken(path: Path) -> None:
+        """Raise UserError when a run, or anything else, lies at `path`."""
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is a file; --out is a folder")
+        if (path / "recipe.yaml").exists():
+            raise UserError(f"{path}: there is a run here already; go on with it by --resume, or choose another --out")
+        if path.is_dir() and any(path.iterdir()):
+            raise UserError(f"{path}: is not empty and no run; choose another --out")
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

@@ -67,7 +67,8 @@ def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluati
     """`eval/<split>/` with scores.csv, scores.json, worst.png and report.html."""
     folder = run.path / "eval" / split
     run.write_json(
-        f"eval/{split}/manifest.json", {"weights": run.weights.name, **manifest(recipe, data_record(recipe))}
+        f"eval/{split}/manifest.json",
+        {"weights": run.weights.name, "trained_with": run.recipe.hash, **manifest(recipe, data_record(recipe))},
     )
     scores = found.scores
     scores.to_csv(folder / "scores.csv")

@@ -305,3 +305,33 @@ def test_a_shown_recipe_can_be_piped_into_a_file_and_used(run, tmp_path: Path) -
     assert run("check", str(tmp_path / "mine.yaml"))[0] == 0
     (tmp_path / "on_top.yaml").write_text("base: gdkvm_phantom\ntrain: {batch: 5}\n")
     assert run("check", str(tmp_path / "on_top.yaml"))[0] == 0
+
+
+def test_check_runs_what_it_builds(run, own_registry: None, tmp_path: Path) -> None:
+    source = (Path(__file__).parents[1] / "fixtures" / "leaky.py").read_text()
+    (tmp_path / "half.py").write_text(source.replace("def read(", "def reed(").replace("leaky_test", "half_test"))
+    (tmp_path / "half.yaml").write_text("base: gdkvm_phantom\nplugins: [half.py]\nmodel: {memory: half_test}\n")
+    status, _, err = run("check", str(tmp_path / "half.yaml"))
+    assert status == 2
+    assert "builds but does not run" in err
+    assert "must define read" in err
+
+
+def test_a_structure_that_no_mask_has_is_refused(run, phantom_root: Path, tmp_path: Path) -> None:
+    words = [f"data.root={phantom_root}", *TINY, "data.structures={aorta: [9]}", "--out", str(tmp_path / "run")]
+    status, _, err = run("train", "gdkvm_phantom", *words)
+    assert status == 2
+    assert "aorta" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_options_have_no_effect_on_a_trained_run(run, trained: Path) -> None:
+    status, _, err = run("eval", str(trained), "train.batch=3")
+    assert status == 2
+    assert "no effect" in err
+
+
+def test_an_empty_recipe_and_half_a_mapping_are_mistakes(run, tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("\n")
+    assert "is empty" in run("check", str(tmp_path / "empty.yaml"))[2]
+    assert "not YAML" in run("check", "gdkvm_phantom", "model.memory={type: softmax")[2]
