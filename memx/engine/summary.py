@@ -141,4 +141,4 @@ def _sentence(text: str) -> str:
 
 
 def _subtitle(recipe: Recipe) -> str:
-    return " · ".join(filter(None, [recipe.description, f"recipe {recipe.hash}", f"seed {recipe.seed}"]))
+    return " · ".join(filter(None, [recipe.description.rstrip("."), f"recipe {recipe.hash}", f"seed {recipe.seed}"]))
