@@ -176,7 +176,7 @@ def apply_override(target: Source, text: str) -> None:
         raise RecipeError(
             f"override {text!r}: write it as path.to.key=value, e.g. train.batch=4 or model.memory=linear"
         )
-    value = _override_value(raw)
+    value = _override_value(raw, f"override {text}")
     keys = path.strip().split(".")
     origin = f"override {text}"
     node: Any = target.data
@@ -208,13 +208,13 @@ def apply_override(target: Source, text: str) -> None:
     target.origins[here] = origin
 
 
-def _override_value(raw: str) -> Any:
+def _override_value(raw: str, origin: str) -> Any:
     """YAML, but plain text is taken as it stands, with any `#` or `: ` in it."""
     if raw[:1] in tuple("[{\"'"):
         try:
             return _Loader(raw).get_single_data()
         except yaml.YAMLError as error:
-            raise RecipeError(f"override value {raw!r}: this is not YAML: {getattr(error, 'problem', error)}") from None
+            raise RecipeError(f"{origin}: {raw!r} is not YAML: {getattr(error, 'problem', error)}") from None
     loader = _Loader("")
     return loader.construct_object(yaml.ScalarNode(loader.resolve(yaml.ScalarNode, raw, (True, False)), raw))
 

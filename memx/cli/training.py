@@ -41,8 +41,8 @@ def run_training(
                 advance(note="resumed", steps=trainer.iteration)
             trainer.run()
     except BaseException:
-        if created and not run.training_state.exists():
-            run.discard()  # nothing was trained: the same command may be given again
+        if created and not (run.training_state.exists() or run.best_weights.exists()):
+            run.discard()  # nothing was kept of the training: the same command may be given again
         raise
     report = write_training_report(run, trainer.history)
     console.print(f"weights {run.weights}\nreport  {report}", soft_wrap=True)

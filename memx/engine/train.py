@@ -84,9 +84,9 @@ class Trainer:
         """
         train = self.recipe.train
         self._record()
+        started = time.perf_counter()
         with _interruptible() as interrupted:
             for batch in self._batches():
-                started = time.perf_counter()
                 loss, parts = self._step(batch)
                 self.iteration += 1
                 rate = self.optimizer.param_groups[-1]["lr"]
@@ -96,7 +96,8 @@ class Trainer:
                 row = self.history.rows[-1]
                 if self._due(train.validate_every):
                     row["validation_dice"] = self._validate()
-                row["seconds"] = time.perf_counter() - started
+                now = time.perf_counter()
+                row["seconds"], started = now - started, now  # loading and validation count, as they do for the user
                 if self._due(train.checkpoint_every):
                     self.save()
                 self.on_step(Step(self.iteration, loss, row["validation_dice"], row["seconds"]))

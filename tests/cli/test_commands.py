@@ -334,4 +334,6 @@ def test_training_options_have_no_effect_on_a_trained_run(run, trained: Path) ->
 def test_an_empty_recipe_and_half_a_mapping_are_mistakes(run, tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("\n")
     assert "is empty" in run("check", str(tmp_path / "empty.yaml"))[2]
-    assert "not YAML" in run("check", "gdkvm_phantom", "model.memory={type: softmax")[2]
+    message = run("check", "gdkvm_phantom", "model.memory={type: softmax")[2]
+    assert "override model.memory={type: softmax" in message
+    assert "not YAML" in message
