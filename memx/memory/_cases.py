@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,7 +67,13 @@ class Case:
         key, query = draw(b, t, n, self.key_dim), draw(b, t, n, self.key_dim)
         value, feature = draw(b, t, self.objects, n, self.value_dim), draw(b, t, n, self.feature_dim)
         reset = torch.rand(b, t, generator=generator) < 1 / 3 if self.resets else None
-        return Tokens(key, query, value, feature, reset)
+        return Tokens(key, query, value, feature, reset, self.grid)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(y, x) of the tokens: as near to a square as their number allows."""
+        rows = next(y for y in range(math.isqrt(self.tokens), 0, -1) if self.tokens % y == 0)
+        return rows, self.tokens // rows
 
     def state(self, memory: Memory, dtype: torch.dtype = torch.float64) -> State:
         """The state that the case starts from: empty, or after one frame of other tokens."""

@@ -29,6 +29,8 @@ class Tokens:
     feature: Float[Tensor, "b *t n c"] | None = None
     reset: Bool[Tensor, "b *t"] | None = None
     """True where the memory must forget everything before this frame."""
+    size: tuple[int, int] | None = None
+    """(y, x) of the frame's grid of tokens in raster order, y · x = n, for memories that look at neighbours."""
 
     def frames(self) -> Iterator[Tokens]:
         """The frames of a clip, one after another."""
@@ -53,18 +55,18 @@ class Tokens:
         """The frames of a clip as so many batch items: a frame whose batch is b · t."""
         return self._all(lambda x: x.flatten(0, 1))
 
-    def replace(self, **changes: Tensor | None) -> Tokens:
+    def replace(self, **changes: Tensor | tuple[int, int] | None) -> Tokens:
         return replace(self, **changes)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Tokens:
         """`function` applied to every tensor but `reset`."""
         feature = None if self.feature is None else function(self.feature)
-        return Tokens(function(self.key), function(self.query), function(self.value), feature, self.reset)
+        return Tokens(function(self.key), function(self.query), function(self.value), feature, self.reset, self.size)
 
     def _all(self, function: Callable[[Tensor], Tensor]) -> Tokens:
         feature = None if self.feature is None else function(self.feature)
         reset = None if self.reset is None else function(self.reset)
-        return Tokens(function(self.key), function(self.query), function(self.value), feature, reset)
+        return Tokens(function(self.key), function(self.query), function(self.value), feature, reset, self.size)
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,10 @@ class Memory(nn.Module):
         """What a clip of this shape costs on the plain form."""
         raise NotImplementedError(f"{type(self).__name__} must define cost")
 
+    def cautions(self, shape: Shape) -> list[str]:
+        """What may go wrong with clips of this shape and these options, a sentence each; `memx check` prints it."""
+        return []
+
     def restart(self, state: State, frame: Tokens) -> State:
         """`state`, but empty for the batch items that `frame.reset` names."""
         if frame.reset is None:
@@ -233,6 +239,8 @@ def _check(clip: Tokens) -> None:
         sizes.check("feature", clip.feature, "b t n c")
     if clip.reset is not None:
         sizes.check("reset", clip.reset, "b t")
+    if clip.size is not None and clip.size[0] * clip.size[1] != clip.key.shape[2]:
+        raise ValueError(f"Memory.scan: size {clip.size} must multiply to n = {clip.key.shape[2]}, as in key")
 
 
 def _quarantine(clip: Tokens, state: State) -> tuple[Tokens, State, Bool[Tensor, "b t1"]]:

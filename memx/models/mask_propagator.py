@@ -238,7 +238,7 @@ class MaskPropagator(VideoModel):
         sensory = None if self.sensory is None else self.sensory.see_value(state.sensory, value)
 
         key = _tokens(frame.key)
-        tokens = Tokens(key=key, query=key, value=_tokens(value), feature=_tokens(frame.pixel))
+        tokens = Tokens(key=key, query=key, value=_tokens(value), feature=_tokens(frame.pixel), size=grid)
         readout, memory = self.memory.step(state.memory, tokens)
         state = state.replace(memory=memory)
 

@@ -31,6 +31,8 @@ class Steps:
     log_decay: Float[Tensor, "b t h"] | Float[Tensor, "b t h k"] | None
     reset: Bool[Tensor, "b t"] | None
     state: Float[Tensor, "b h k v"]
+    erase_first: bool = False
+    """The erase key reads the state as it was before this step's decay (after its reset), as in RWKV-7."""
 
 
 def recurrent(steps: Steps) -> tuple[Float[Tensor, "b t h v"] | None, Float[Tensor, "b h k v"]]:
@@ -43,11 +45,12 @@ def recurrent(steps: Steps) -> tuple[Float[Tensor, "b t h v"] | None, Float[Tens
     for t in range(steps.value.shape[1]):
         if steps.reset is not None:
             S = torch.where(steps.reset[:, t, None, None, None], S.new_zeros(()), S)
+        before = S
         if decay is not None:
             S = decay[:, t].unsqueeze(-1) * S
         u = steps.value[:, t].unsqueeze(-2)
         if steps.erase is not None:
-            u = u - steps.erase[:, t].unsqueeze(-2) @ S
+            u = u - steps.erase[:, t].unsqueeze(-2) @ (before if steps.erase_first else S)
         S = S + steps.write[:, t].unsqueeze(-1) * u
         if steps.query is not None:
             outputs.append(steps.query[:, t].unsqueeze(-2) @ S)
@@ -173,3 +176,35 @@ class _Decay:
     def through(self, S: Tensor, chunk: int) -> Tensor:
         """What is left of the state after the whole chunk."""
         return S if self.kept is None else S * self.kept[chunk, :, -1].unsqueeze(-1)
+
+
+def frame_states(steps: Steps, tokens: int) -> Float[Tensor, "b t h k v"]:
+    """The state after every `tokens` steps."""
+    count = steps.value.shape[1] // tokens
+    S, states = steps.state, []
+
+    def part(x: Tensor | None, i: int) -> Tensor | None:
+        return None if x is None else x[:, i * tokens : (i + 1) * tokens]
+
+    for i in range(count):
+        S = recurrent(
+            Steps(
+                None,
+                part(steps.erase, i),
+                part(steps.write, i),
+                part(steps.value, i),
+                part(steps.log_decay, i),
+                part(steps.reset, i),
+                S,
+                steps.erase_first,
+            )
+        )[1]
+        states.append(S)
+    return torch.stack(states, dim=1)
+
+
+def state_macs(t: int, h: int, k: int, v: int, *, erase: bool, channelwise: bool) -> tuple[int, int]:
+    """Multiply-accumulates of `chunked` without a query: what FlopCounterMode sees, and what it does not."""
+    size = default_chunk_size(k, channelwise=channelwise)
+    counted = chunked_state_macs(1, t, h, k, v, size, erase=erase)
+    return counted, chunked_solve_macs(1, t, h, k, v, size) if erase else 0
