@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from typing import Any
 
@@ -10,6 +11,8 @@ import griffe
 
 _ENTRY = re.compile(r"^(?P<name>\S.*?)\s{2,}(?P<text>\S.*)$")
 _CODE = re.compile(r"(`+[^`]*`+)")
+_CITED = re.compile(r"arXiv \d{4}\.\d{4,5}|\b[A-Z][A-Za-z]+ (?:19|20)\d\d\b")
+"""An arXiv number, or a venue with its year."""
 _SPECIAL = re.compile(r"[*<\[\]|]|(?<!\w)_|_(?!\w)")  # a_b is no emphasis
 
 
@@ -20,7 +23,10 @@ def to_markdown(doc: str) -> str:
     by two spaces or more, becomes a list. Tables and fenced blocks are Markdown already. In running text, `*`, `_`,
     `<` and the like are letters.
     """
-    blocks = re.split(r"\n\s*\n", inspect.cleandoc(doc))
+    *blocks, last = re.split(r"\n\s*\n", inspect.cleandoc(doc))
+    lines = last.splitlines()
+    at = _source_start(lines)
+    blocks += ["\n".join(part) for part in (lines[:at], lines[at:]) if part]
     out: list[str] = []
     for block in blocks:
         lines = block.splitlines()
@@ -37,6 +43,34 @@ def to_markdown(doc: str) -> str:
         else:
             out.append(_with_equations(lines))
     return "\n\n".join(out)
+
+
+def equation(doc: str) -> list[str]:
+    """The lines of a docstring's first indented block; none where there is no such block."""
+    lines = inspect.cleandoc(doc).splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith("    ")), len(lines))
+    block = itertools.takewhile(lambda line: line.startswith("    "), lines[start:])
+    return inspect.cleandoc("\n" + "\n".join(block)).splitlines()
+
+
+def source(doc: str) -> str:
+    """What ends a docstring: its last sentences, as far as each begins a line and names an arXiv number or a venue.
+
+    "" where the last one names neither.
+    """
+    lines = re.split(r"\n\s*\n", inspect.cleandoc(doc))[-1].splitlines()
+    return " ".join(lines[_source_start(lines) :]).removeprefix("Source: ")
+
+
+def _source_start(paragraph: list[str]) -> int:
+    """Where in a docstring's last paragraph the source begins: its first line, or the number of lines without one."""
+    start = len(paragraph)
+    for i in reversed(range(len(paragraph))):
+        begins = not paragraph[i].startswith(" ") and (i == 0 or paragraph[i - 1].endswith("."))
+        if begins and (paragraph[i].startswith("Raises ") or not _CITED.search(" ".join(paragraph[i:start]))):
+            break
+        start = i if begins else start
+    return start
 
 
 def _with_equations(lines: list[str]) -> str:

@@ -1,18 +1,25 @@
-"""The reference's pages, written from what is registered: signatures, docstrings and option descriptions."""
+"""The reference's pages, written from what is registered: signatures, docstrings and option descriptions.
+
+`python docs/_reference.py --readme` writes the README's tables anew.
+"""
 
 from __future__ import annotations
 
+import argparse
 import inspect
+import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer.main
-from _docstrings import escape, to_markdown
+from _docstrings import equation, escape, source, to_markdown
 from pydantic import BaseModel
 
 from memx.cli import app
 from memx.cli.show import default_text, describe_options, memory_facts, type_text
-from memx.memory.base import Shape
+from memx.files import write_text
+from memx.memory.base import Cost, Memory, Shape
 from memx.memory.laws import LAWS
 from memx.recipe import Recipe
 from memx.registry import Entry, registries
@@ -53,7 +60,9 @@ TITLES = {
     "reference/python.md": "Python",
 }
 SIZES = {"key_dim": 64, "value_dim": 256, "feature_dim": 256}
-"""The dimensions that state sizes are given for: GDKVM's."""
+TOKENS = 256
+"""The dimensions, and the tokens of a frame, that state sizes and costs are given for: GDKVM's."""
+README = Path(__file__).resolve().parent.parent / "README.md"
 
 
 def pages() -> dict[str, str]:
@@ -67,23 +76,23 @@ def pages() -> dict[str, str]:
     }
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
+def table(head: Iterable[str], rows: Iterable[Iterable[str]], *, right: int = 0) -> str:
+    """A Markdown table, its last `right` columns aligned to the right."""
 
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("\n", " ") for cell in cells) + " |"
 
     head = list(head)
-    return "\n".join([line(head), "|" + " --- |" * len(head), *map(line, rows)])
+    rule = "|" + " --- |" * (len(head) - right) + " ---: |" * right
+    return "\n".join([line(head), rule, *map(line, rows)])
 
 
 def memory_table() -> str:
     """The README's table of memories: what each computes, and how its state grows with the clip."""
-    rows = []
-    for entry in registries()["memory"]:
-        memory = entry.build(SIZES, entry.validate({}))
-        states = [memory.cost(Shape(frames=n, tokens=256)).state_bytes / 1024 for n in (1, 10)]
-        rows.append((f"`{entry.name}`", escape(entry.summary), *(f"{size:,.0f} KiB" for size in states)))
+    rows = [
+        (f"`{entry.name}`", escape(entry.summary), *(kibibytes(cost) for cost in costs(built(entry))))
+        for entry in registries()["memory"]
+    ]
     return table(("memory", "what it does", "state after 1 frame", "after 10"), rows)
 
 
@@ -95,6 +104,70 @@ def component_table() -> str:
         if kind != "memory"
     ]
     return table(("kind", "components"), rows)
+
+
+def readme(text: str) -> str:
+    """The README with its tables written anew, each between `<!-- name -->` and `<!-- /name -->`."""
+    for name, rows in (("memories", memory_table()), ("components", component_table())):
+        found = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+        text, count = found.subn(lambda _, rows=rows: rows + "\n", text)
+        if count != 1:
+            raise ValueError(f"README.md: <!-- {name} --> … <!-- /{name} --> is there {count} times, not once")
+    return text
+
+
+def mechanisms() -> list[str]:
+    """What every memory computes and what it takes, as two tables with what stands above them."""
+    computes, takes = [], []
+    for entry in registries()["memory"]:
+        memory, link = built(entry), f"[`{entry.name}`](#{entry.name})"
+        short, long = costs(memory)
+        forms = ", ".join(dict.fromkeys(["recurrent", *memory.forms]))
+        figures = [f"{figure / 10 / 1e6:,.1f} M" for figure in (long.macs + long.uncounted_macs, long.flops)]
+        computes.append((link, _equation_cell(entry.doc), _source_cell(entry.doc)))
+        takes.append((link, forms, kibibytes(short), kibibytes(long), *figures))
+    sizes = f"{SIZES['key_dim']} key and {SIZES['value_dim']} value channels, {TOKENS} tokens a frame, one object"
+    return [
+        "## What they compute",
+        "n runs over the tokens of a frame, k, q and v are their keys, queries and values, and every token reads the "
+        "state after its whole frame. Each memory's own section says what the other letters are.",
+        table(("memory", "equation", "source"), computes),
+        "## What they take",
+        f"For {sizes}, default options. The state is float32. MACs (multiply-accumulates, triangular solves and "
+        "eigenvalues among them) and FLOPs (two a MAC and one an elementwise operation) are those of the recurrent "
+        "form, the mean of the first ten frames.",
+        table(("memory", "forms", "state after 1 frame", "after 10", "MACs a frame", "FLOPs a frame"), takes, right=4),
+    ]
+
+
+def built(entry: Entry) -> Memory:
+    """A memory at GDKVM's dimensions with its default options."""
+    return entry.build(SIZES, entry.validate({}))
+
+
+def costs(memory: Memory) -> tuple[Cost, Cost]:
+    """The cost of one frame and of ten."""
+    one, ten = (memory.cost(Shape(frames=frames, tokens=TOKENS)) for frames in (1, 10))
+    return one, ten
+
+
+def kibibytes(cost: Cost) -> str:
+    return f"{cost.state_bytes / 1024:,.0f} KiB"
+
+
+def _equation_cell(doc: str) -> str:
+    """Lines of code in one cell of a table, each a block of its own (style.css); leading spaces stay."""
+    lines = [line.replace("`", "") for line in equation(doc)]
+    return "".join(
+        f'<code class="equation">{"&nbsp;" * (len(line) - len(line.lstrip()))}'
+        f"{escape(re.sub(' {2,}', '&emsp; ', line.strip()))}</code>"
+        for line in lines
+    )
+
+
+def _source_cell(doc: str) -> str:
+    """The source with arXiv numbers as links."""
+    return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv&nbsp;\1](https://arxiv.org/abs/\1)", escape(source(doc)))
 
 
 def _index() -> str:
@@ -115,8 +188,9 @@ def _kind(kind: str) -> str:
     if kind == "memory":
         parts.append(
             "What every memory takes, gives and obeys is in [Concepts](../concepts.md#the-memory-contract) and in "
-            "[The laws of a memory](laws.md). State and cost below are those of the default options."
+            "[The laws of a memory](laws.md)."
         )
+        parts += mechanisms()
     for entry in registries()[kind]:
         parts += _component(entry)
     return "\n\n".join(parts) + "\n"
@@ -177,7 +251,7 @@ def _laws() -> str:
         "# The laws of a memory",
         "Every registered memory is held to these laws by `tests/contracts/`, with its defaults and with options and "
         "sizes drawn at random. The laws are plain functions in `memx.memory.laws`, so that "
-        "[a memory of yours](../tutorial.md#write-your-own-memory) can be held to them too.",
+        "[a memory of yours](../check.md) can be held to them too: `memx check my_memory.py` draws the cases.",
         table(("law", "what it states"), [(f"`{law.__name__}`", escape(inspect.getdoc(law) or "")) for law in LAWS]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -208,3 +282,14 @@ def _walk(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _walk(command, f"{prefix} {name}")
         else:
             yield f"{prefix} {name}", command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What the documentation generates from the registry.")
+    parser.add_argument("--readme", action="store_true", required=True, help="write the README's tables anew")
+    parser.parse_args()
+    write_text(README, readme(README.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()

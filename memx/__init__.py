@@ -49,6 +49,7 @@ _MODULES = (
     "metrics",
     "engine",
     "registry",
+    "profile",
     "report",
 )
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from memx._version import __version__
-from memx.cli import check, data, demo, env, evaluate, list_, predict, schema, show, train
+from memx.cli import bench, check, data, demo, env, evaluate, list_, predict, schema, show, train
 from memx.errors import UserError
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command("show", rich_help_panel="Components and recipes")(show.show)
 app.command("check", rich_help_panel="Components and recipes")(check.check)
 app.command("schema", rich_help_panel="Components and recipes")(schema.schema)
 app.add_typer(data.app, name="data", rich_help_panel="Data and machine")
+app.add_typer(bench.app, name="bench", rich_help_panel="Data and machine")
 app.command("env", rich_help_panel="Data and machine")(env.env)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from jaxtyping import Bool
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from memx.memory._affine import AffineMemory, FrameWrite, joint_macs, sequential_macs
+from memx.memory import _cautions
+from memx.memory._affine import AffineMemory
 from memx.memory._features import KeyNorm
+from memx.memory._frame_writes import FrameWrite, JointWrite, TokenWrite, weighted
+from memx.memory._gates import feature_of, project, required
 from memx.memory.base import Cost, Shape, Tokens
 from memx.ops.frame import Normalize
 from memx.registry import memories
@@ -20,9 +21,9 @@ from memx.registry import memories
 class DeltaMemory(AffineMemory):
     """Delta memory: S ← S + Σ_n β_n k_n (v_n − Sᵀ k_n)ᵀ, the frame's tokens one after another or jointly.
 
-        write: tokens   S ← S + β_n k_n (v_n − Sᵀ k_n)ᵀ  for n = 1, 2, … in raster order
-        write: joint    S ← S − G S + Σ_n β_n k_n v_nᵀ,    G = Σ_n β_n k_n k_nᵀ
-        read: r(n) = q_nᵀ S
+        S ← S + β_n k_n (v_n − Sᵀ k_n)ᵀ  for n = 1, 2, … in raster order    (write: tokens)
+        S ← S − G S + Σ_n β_n k_n v_nᵀ,    G = Σ_n β_n k_n k_nᵀ             (write: joint)
+        read: r(n) = Sᵀ q_n
 
     State S (b o k v). β is a fixed number, or with `beta: token` the sigmoid of a projection of each token's feature.
     Token by token with l2 keys and β ≤ 2 the state never expands. Jointly it does not while λ_max(G) < 2, which
@@ -60,35 +61,33 @@ class DeltaMemory(AffineMemory):
         self.normalize: Normalize = normalize
         self.feature_dim = 0
         if beta == "token":
-            if feature_dim is None:
-                raise ValueError("beta: token needs token features, which this place in the model does not supply")
-            self.feature_dim = feature_dim
-            self.b_proj = nn.Linear(feature_dim, 1)
+            self.feature_dim = required(feature_dim, "beta: token")
+            self.b_proj = nn.Linear(self.feature_dim, 1)
 
-    def frame_write(self, frame: Tokens, plain: Bool[Tensor, " b"] | None) -> FrameWrite:
+    def frame_write(self, frame: Tokens) -> FrameWrite:
         if self.beta == "token":
-            if frame.feature is None:
-                raise ValueError("beta: token reads Tokens.feature, which is None")
-            weight, bias = (p.to(frame.feature.dtype) for p in (self.b_proj.weight, self.b_proj.bias))
-            strength = F.linear(frame.feature, weight, bias).sigmoid().mT
+            strength = project(feature_of(frame, "beta: token"), self.b_proj).sigmoid()
         else:
             strength = frame.key.new_full(frame.key.shape[:2], float(self.beta)).unsqueeze(1)
-        return FrameWrite(
-            frame.key,
-            self.packed_value(frame),
-            strength=strength,
-            erase=True,
-            joint=self.joint,
-            normalize=self.normalize,
-        )
+        key, value = self.keys(frame.key).unsqueeze(1), self.packed_value(frame)
+        if self.joint:
+            return JointWrite(key, value, strength, normalize=self.normalize)
+        return TokenWrite(key, weighted(key, strength), value)
 
     def cost(self, shape: Shape) -> Cost:
-        n, k, width = shape.tokens, self.key_dim, shape.objects * self.value_dim
+        n, width = shape.tokens, self.width(shape)
         if self.joint:
-            write = joint_macs(
-                tokens=n, heads=1, key=k, width=width, erase=True, weighted=True, normalize=self.normalize
+            write = JointWrite.macs(
+                tokens=n, heads=1, rows=self.rows, width=width, weighted=True, normalize=self.normalize
             )
         else:
-            write = sequential_macs(tokens=n, heads=1, key=k, width=width, erase=True)
-        gate = n * self.feature_dim
-        return self.affine_cost(shape, write=write, gate_macs=gate, state_operations=2, feature_dim=self.feature_dim)
+            write = TokenWrite.macs(steps=n, heads=1, rows=self.rows, width=width)
+        return self.affine_cost(
+            shape, write=write, gate_macs=n * self.feature_dim, state_operations=2, feature_dim=self.feature_dim
+        )
+
+    def cautions(self, shape: Shape) -> list[str]:
+        if not self.joint or self.normalize != "none":
+            return []
+        most = 1.0 if self.beta == "token" else float(self.beta)
+        return _cautions.joint_erase(shape.tokens, self.key_dim, self.key_map, most)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from memx.memory._affine import AffineMemory, FrameWrite, joint_macs, pack, sequential_macs
-from memx.memory._decay import decay_rate
+from memx.memory import _cautions
+from memx.memory._affine import AffineMemory, pack
+from memx.memory._decay import DecayPer, as_met, initial_rates, initial_steps, log_decay_of, step_size
 from memx.memory._features import KeyNorm
+from memx.memory._frame_writes import FrameWrite, JointWrite, SummedWrite, TokenWrite, decayed_sum, weighted
+from memx.memory._gates import feature_of, project, required
 from memx.memory.base import Cost, Shape, Tokens
 from memx.memory.state import State
-from memx.ops import frame_delta_rule, rank_one
+from memx.ops import frame_delta_rule
 from memx.ops.frame import Normalize
 from memx.ops.precision import no_autocast
 from memx.registry import memories
@@ -35,8 +37,9 @@ class GatedDeltaMemory(AffineMemory):
     with β = σ(W_b x) and α = exp(a), a = −exp(A_log) · softplus(W_a x + dt_bias), for each of `heads` groups of value
     channels. With `gates: state`, x is the state before the frame, seen row by row, so that every key channel and
     object has gates of its own, and the memory can only be run frame by frame. With `gates: token`, x is the feature
-    of each token: β weighs every token (in G, too), and clips have the form `chunk`. The state is decayed once a frame,
-    by the mean of a over the frame's tokens, or with `decay_per: token` before each token, by its own:
+    of each token: β weighs every token (in G, too), and clips have the form `chunk` (but for `write: tokens` with
+    decay raw or alpha_layout tiled, which are not one logarithm a head). The state is decayed once a frame, by the
+    mean of a over the frame's tokens, or with `decay_per: token` before each token, by its own:
 
         S ← α_n ⊙ S, then S ← S + β_n ⊙ k_n (v_n − Sᵀ k_n)ᵀ, for every token    (gates: token, write: tokens)
 
@@ -48,7 +51,9 @@ class GatedDeltaMemory(AffineMemory):
     tiled; for its authors' re-release: the defaults.
 
     Stability: jointly written, a frame does not expand the state only while β λ_max(G) < 2; with softmax keys
-    λ_max(G) is about n / k. `normalize` tokens or spectral, or `write: tokens` with l2 keys, has no such limit.
+    λ_max(G) is about n / k. With `gates: token`, neither `normalize` tokens or spectral nor `write: tokens` with l2
+    keys has such a limit. With `gates: state` every row has a β of its own, and a normalised frame can still expand the
+    state, by up to 2/√3 (docs/concepts.md).
     Raises ValueError when `heads` does not divide the value channels, for token gates without token features, and for
     options that would do nothing: `normalize` without a joint erase, the shape of α without α, gates of neither.
     GDKVM, arXiv 2512.10252; gated delta rule, arXiv 2412.06464.
@@ -108,30 +113,29 @@ class GatedDeltaMemory(AffineMemory):
                 "decay_per: token needs gates: token and write: tokens, with decay: exp and alpha_layout: interleaved"
             )
         heads = heads if alpha or beta else 1
-        super().__init__(key_dim, value_dim, key_map=key_norm, heads=heads, starts_plainly=start == "write")
+        super().__init__(key_dim, value_dim, key_map=key_norm, heads=heads)
         self.gates, self.joint, self.erase = gates, write == "joint", erase
         self.normalize: Normalize = normalize
-        self.alpha, self.beta, self.decay, self.alpha_layout = alpha, beta, decay, alpha_layout
-        self.decay_per, self.bounded = decay_per, decay == "exp"
+        self.decay_per: DecayPer = decay_per
+        self.alpha, self.beta, self.decay = alpha, beta, decay
+        self.bounded, self.starts_plainly = decay == "exp", start == "write"
         self.state_gated = gates == "state" and (alpha or beta)
-        tied = not alpha or alpha_layout == "interleaved" or heads == 1
-        self.value_heads = heads if tied else 1
+        self.interleaved = not alpha or alpha_layout == "interleaved" or heads == 1
+        self.value_heads = heads if self.interleaved else 1
+        self.decays_apart = alpha and erase and not self.joint and not (decay == "exp" and self.interleaved)
         self.gate_dim = value_dim
         if gates == "token":
-            if feature_dim is None and (alpha or beta):
-                raise ValueError("gates: token needs token features, which this place in the model does not supply")
-            self.gate_dim = feature_dim or 0
+            self.gate_dim = required(feature_dim, "gates: token") if alpha or beta else 0
         if alpha:
             self.a_proj = nn.Linear(self.gate_dim, heads, bias=False)
-            self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
-            step = torch.empty(heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
-            self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))
+            self.A_log = nn.Parameter(initial_rates(heads))
+            self.dt_bias = nn.Parameter(initial_steps(heads))
         if beta:
             self.b_proj = nn.Linear(self.gate_dim, heads, bias=False)
 
     @property
     def forms(self) -> tuple[str, ...]:
-        return ("recurrent",) if self.state_gated else super().forms
+        return ("recurrent",) if self.state_gated or self.decays_apart else super().forms
 
     def why_not(self, form: str) -> str:
         if form == "chunk" and self.state_gated:
@@ -139,127 +143,150 @@ class GatedDeltaMemory(AffineMemory):
                 "with gates: state the gates of a frame need the state before it, so frames cannot be computed at "
                 "once; gates: token can be chunked"
             )
+        if form == "chunk" and self.decays_apart:
+            return (
+                "with write: tokens the chunk form takes decays as logarithms, one a head, which decay: raw "
+                "(negative) and alpha_layout: tiled do not have; decay: exp with alpha_layout: interleaved, or "
+                "write: joint, can be chunked"
+            )
         return super().why_not(form)
 
+    def init_state(
+        self,
+        batch: int,
+        objects: int = 1,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        state = super().init_state(batch, objects, device=device, dtype=dtype)
+        if not self.starts_plainly:
+            return state
+        return state.replace(empty=torch.ones(batch, device=device, dtype=torch.bool))
+
     def write(self, state: State, frame: Tokens) -> State:
-        if not self.state_gated:
-            return super().write(state, frame)
         state = self.restart(state, frame)
-        with no_autocast(state.S.device):
-            frame = self.mapped(frame, state)
-            alpha, beta = self.state_gates(state)
-            if self.joint or not self.erase:
-                S = frame_delta_rule(
-                    state.S,
-                    frame.key,
-                    frame.value,
-                    alpha=1.0 if alpha is None else alpha,
-                    beta=1.0 if beta is None else self._neighbours(beta),
-                    normalize=self.normalize,
-                    erase=self.erase,
-                )
-            else:
-                S = self._write_tokens(state, frame, alpha, beta)
-            state = state.replace(S=S)
+        if self.state_gated:
+            with no_autocast(state.S.device):
+                state = state.replace(S=self._by_state(state, frame.map(lambda x: x.to(state.S.dtype))))
             return state.replace(empty=torch.zeros_like(state.empty)) if self.starts_plainly else state
+        if self.decays_apart:
+            with no_autocast(state.S.device):
+                x = feature_of(frame, "gates: token").to(state.S.dtype)
+                alpha = self._channels(self._decay(self._exponent(x).mean(-1)))
+                state = state.replace(S=alpha[:, None, None, :] * state.S)
+        return super().write(state, frame.replace(reset=None))
 
     def state_gates(self, state: State) -> tuple[Float[Tensor, "b o k v"] | None, Float[Tensor, "b o k h"] | None]:
         """α, for every value channel, and β, for every head, that the next frame meets; None where switched off."""
-        alpha = self._channels(self._decay(self._exponent(state.S))) if self.alpha else None
+        alpha = self._channels(self._decay(self._exponent(state.S).mT)) if self.alpha else None
         beta = None
         if self.beta:
-            beta = F.linear(state.S, self.b_proj.weight.to(state.S.dtype)).sigmoid()
+            beta = project(state.S, self.b_proj).sigmoid().mT
             if self.starts_plainly:
                 beta = torch.where(state.empty[:, None, None, None], beta.new_ones(()), beta)
         return alpha, beta
 
-    def _exponent(self, x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch h"]:
-        step = F.softplus(F.linear(x, self.a_proj.weight.to(x.dtype)) + self.dt_bias.to(x.dtype))
-        return -decay_rate(self.A_log, x.dtype) * step.clamp(max=torch.finfo(x.dtype).max)
+    def _exponent(self, x: Float[Tensor, "*batch n c"]) -> Float[Tensor, "*batch h n"]:
+        return log_decay_of(self.A_log[:, None], step_size(project(x, self.a_proj, self.dt_bias)))
 
     def _decay(self, exponent: Float[Tensor, "*batch h"]) -> Float[Tensor, "*batch h"]:
         return exponent.exp() if self.decay == "exp" else exponent
 
     def _channels(self, alpha: Float[Tensor, "*batch h"]) -> Float[Tensor, "*batch v"]:
         """α of the heads laid out over the value channels."""
-        if self.alpha_layout == "interleaved":
+        if self.interleaved:
             return self._neighbours(alpha)
         return alpha.repeat(*[1] * (alpha.ndim - 1), self.value_dim // self.heads)
 
     def _neighbours(self, gate: Float[Tensor, "*batch h"]) -> Float[Tensor, "*batch v"]:
         return gate.repeat_interleave(self.value_dim // self.heads, dim=-1)
 
-    def _write_tokens(
-        self, state: State, frame: Tokens, alpha: Tensor | None, beta: Tensor | None
-    ) -> Float[Tensor, "b o k v"]:
-        """Token after token with the state's own gates: β scales the rows of what is written, object by object.
+    def _by_state(self, state: State, frame: Tokens) -> Float[Tensor, "b o k v"]:
+        """S after a frame whose gates come from the state, row by row.
 
-        So every object and head has its own write key β ⊙ k, and the erase key k is the same for all.
+        Token after token β scales the rows of what is written, object by object: every object and head has its own
+        write key β ⊙ k, and the erase key k is the same for all.
         """
-        o = state.S.shape[1]
+        key, (alpha, beta) = self.keys(frame.key), self.state_gates(state)
+        if self.joint or not self.erase:
+            return frame_delta_rule(
+                state.S,
+                key,
+                frame.value,
+                alpha=1.0 if alpha is None else alpha,
+                beta=1.0 if beta is None else self._neighbours(beta),
+                normalize=self.normalize,
+                erase=self.erase,
+            )
+        o, h = state.S.shape[1], self.heads if beta is not None else 1
         S = state.S if alpha is None else alpha * state.S
-        h = self.heads if beta is not None else 1
-        erase = frame.key.unsqueeze(2)
+        write = erase = key.unsqueeze(1)
         if self.starts_plainly:
             erase = torch.where(state.empty[:, None, None, None], erase.new_zeros(()), erase)
-        write = frame.key.unsqueeze(2)
         if beta is not None:
-            write = write * beta.transpose(2, 3).flatten(1, 2).unsqueeze(1)
-        steps = rank_one.Steps(
-            query=None,
-            erase=erase.expand(-1, -1, o * h, -1),
-            write=write.expand(-1, -1, o * h, -1),
-            value=frame.value.unflatten(-1, (h, -1)).permute(0, 2, 1, 3, 4).flatten(2, 3),
-            log_decay=None,
-            reset=None,
-            state=S.unflatten(-1, (h, -1)).transpose(2, 3).flatten(1, 2),
-        )
-        final = rank_one.chunked(steps, rank_one.default_chunk_size(self.key_dim, channelwise=False))[1]
-        return final.unflatten(1, (o, h)).transpose(2, 3).flatten(3)
+            write = write * beta.transpose(2, 3).flatten(1, 2).unsqueeze(2)
 
-    def frame_write(self, frame: Tokens, plain: Bool[Tensor, " b"] | None) -> FrameWrite:
-        strength = decay = log_decay = None
-        if self.beta or self.alpha:
-            if frame.feature is None:
-                raise ValueError("gates: token reads Tokens.feature, which is None")
-            if self.beta:
-                strength = F.linear(frame.feature, self.b_proj.weight.to(frame.feature.dtype)).sigmoid().mT
-            if self.decay_per == "token":
-                log_decay = self._exponent(frame.feature).mT
-            elif self.alpha:
-                alpha = self._channels(self._decay(self._exponent(frame.feature).mean(-2)))
-                objects = frame.value.shape[1]
-                decay = pack(alpha[:, None, None, :].expand(-1, objects, -1, -1), self.heads)
-        return FrameWrite(
-            frame.key,
-            self.packed_value(frame),
-            strength=strength,
-            decay=decay,
-            log_decay=log_decay,
-            erase=self.erase,
-            joint=self.joint,
-            normalize=self.normalize,
-            plain=plain,
-        )
+        def apart(x: Tensor) -> Tensor:
+            """(b o r v) → (b o·h r v/h)"""
+            return x.unflatten(-1, (h, -1)).transpose(2, 3).flatten(1, 2)
+
+        after = TokenWrite(erase, write, apart(frame.value)).apply(apart(S))
+        return after.unflatten(1, (o, h)).transpose(2, 3).flatten(3)
+
+    def clip_write(self, clip: Tokens, state: State) -> tuple[FrameWrite, Mapping[str, Tensor]]:
+        if not self.starts_plainly:
+            return self.frame_write(clip.fold()), {}
+        b, t = clip.key.shape[:2]
+        plain = state.empty.new_zeros(b, t) if clip.reset is None else clip.reset
+        plain = torch.cat([(plain[:, 0] | state.empty).unsqueeze(1), plain[:, 1:]], dim=1)
+        return self.frame_write(clip.fold(), plain.flatten()), {"empty": torch.zeros_like(plain)}
+
+    def frame_write(self, frame: Tokens, plain: Bool[Tensor, " b"] | None = None) -> FrameWrite:
+        """`plain` marks frames that meet an empty state and are written as they are: S = Σ k vᵀ."""
+        strength = log_decay = None
+        key, value = self.keys(frame.key).unsqueeze(1), self.packed_value(frame)
+        if self.beta:
+            strength = project(feature_of(frame, "gates: token"), self.b_proj).sigmoid()
+            if plain is not None:
+                strength = torch.where(plain[:, None, None], strength.new_ones(()), strength)
+        if self.alpha:
+            log_decay = self._exponent(feature_of(frame, "gates: token"))
+        if self.joint or (not self.erase and self.decay_per == "frame"):
+            decay = None if log_decay is None else self._frame_decay(log_decay, frame.value.shape[1])
+            if self.erase:
+                return JointWrite(key, value, strength, decay, self.normalize)
+            return SummedWrite(weighted(key, strength), value, decay)
+        if log_decay is not None and plain is not None:
+            log_decay = torch.where(plain[:, None, None], log_decay.new_zeros(()), log_decay)
+        if not self.erase:
+            key = weighted(key, strength)
+            return SummedWrite(key, value) if log_decay is None else decayed_sum(key, value, log_decay, "token")
+        if log_decay is not None:
+            log_decay = None if self.decays_apart else as_met(log_decay, self.decay_per)
+        erase = key if plain is None else torch.where(plain[:, None, None, None], key.new_zeros(()), key)
+        return TokenWrite(erase, weighted(key, strength), value, log_decay)
+
+    def _frame_decay(self, exponent: Float[Tensor, "b h n"], objects: int) -> Float[Tensor, "b h 1 #V"]:
+        alpha = self._decay(exponent.mean(-1))
+        if self.interleaved:
+            return alpha[..., None, None]
+        return pack(self._channels(alpha)[:, None, None, :].expand(-1, objects, -1, -1), self.heads)
 
     def cost(self, shape: Shape) -> Cost:
-        n, o, k, v = shape.tokens, shape.objects, self.key_dim, self.value_dim
+        n, o, k, v = shape.tokens, shape.objects, self.rows, self.value_dim
         gates = int(self.alpha) + int(self.beta)
-        if self.decay_per == "token" or (self.erase and not self.joint):
+        if self.erase and not self.joint:
             own = o * (self.heads if self.beta else 1)  # a state's gates, and what they weigh, are each object's own
             heads = own if self.state_gated else self.heads
-            write = sequential_macs(tokens=n, heads=heads, key=k, width=o * v // heads, erase=self.erase)
+            write = TokenWrite.macs(steps=n, heads=heads, rows=k, width=o * v // heads)
         else:
             heads = 1 if self.state_gated else self.heads
-            write = joint_macs(
-                tokens=n,
-                heads=heads,
-                key=k,
-                width=o * v // heads,
-                erase=self.erase,
-                weighted=self.beta and not self.state_gated,
-                normalize=self.normalize,
-            )
+            sizes = {"tokens": n, "heads": heads, "rows": k, "width": o * v // heads}
+            gated = self.beta and not self.state_gated
+            write = SummedWrite.macs(**sizes)
+            if self.erase:
+                write = JointWrite.macs(**sizes, weighted=gated, normalize=self.normalize)
         gate_rows = o * k * v if self.state_gated else n * self.gate_dim
         return self.affine_cost(
             shape,
@@ -267,4 +294,10 @@ class GatedDeltaMemory(AffineMemory):
             gate_macs=gates * gate_rows * self.heads,
             state_operations=1 + gates + int(self.erase),
             feature_dim=self.gate_dim if gates and not self.state_gated else 0,
+            other_bytes=int(self.starts_plainly),
         )
+
+    def cautions(self, shape: Shape) -> list[str]:
+        if not (self.joint and self.erase) or self.normalize != "none":
+            return []
+        return _cautions.joint_erase(shape.tokens, self.key_dim, self.key_map, 1.0)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from jaxtyping import Bool
 from pydantic import Field
-from torch import Tensor
 
-from memx.memory._affine import AffineMemory, FrameWrite, WriteMacs
+from memx.memory._affine import AffineMemory
 from memx.memory._features import FeatureMap
+from memx.memory._frame_writes import SummedWrite
 from memx.memory.base import Cost, Shape, Tokens
 from memx.registry import memories
 
@@ -18,7 +17,8 @@ from memx.registry import memories
 class LinearMemory(AffineMemory):
     """Linear key-value memory (LKVA): S ← S + Σ_n φ(k_n) v_nᵀ.
 
-        read: r(n) = φ(q_n)ᵀ S,    with `normalize` divided by φ(q_n)ᵀ z,  z = Σ φ(k)
+        S ← S + Σ_n φ(k_n) v_nᵀ
+        read: r(n) = Sᵀ φ(q_n),    with `normalize` divided by zᵀ φ(q_n),  z = Σ φ(k)
 
     State S (b o k v) and, normalised, z (b k). Nothing is ever forgotten; the state grows with the clip unless
     normalised, and normalised it is the mean of all values weighted by φ(q) · φ(k).
@@ -40,9 +40,9 @@ class LinearMemory(AffineMemory):
             raise ValueError("normalize needs a map that is not negative (softmax, elu, relu), not identity")
         super().__init__(key_dim, value_dim, key_map=feature_map, normalized=normalize)
 
-    def frame_write(self, frame: Tokens, plain: Bool[Tensor, " b"] | None) -> FrameWrite:
-        return FrameWrite(frame.key, self.packed_value(frame))
+    def frame_write(self, frame: Tokens) -> SummedWrite:
+        return SummedWrite(self.keys(frame.key).unsqueeze(1), self.packed_value(frame))
 
     def cost(self, shape: Shape) -> Cost:
-        width = shape.objects * self.value_dim + (1 if self.normalized else 0)
-        return self.affine_cost(shape, write=WriteMacs(shape.tokens * self.key_dim * width))
+        write = SummedWrite.macs(tokens=shape.tokens, heads=1, rows=self.rows, width=self.width(shape))
+        return self.affine_cost(shape, write=write)

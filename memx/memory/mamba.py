@@ -25,13 +25,14 @@ _ENTRIES = 2**22
 
 @memories.register("mamba")
 class MambaMemory(Memory):
-    """Selective state space: every value channel keeps `state_dim` leaky sums whose leak depends on the token.
+    """Mamba (selective state space): every value channel keeps `state_dim` leaky sums, leaking as the token says.
 
-        S ← exp(Δ_n A) ⊙ S + B_n (Δ_n x_n)ᵀ  for the frame's tokens in raster order, x the value token
+        S ← exp(Δ_n A) ⊙ S + B_n (Δ_n ⊙ x_n)ᵀ  for n = 1, 2, … in raster order, x the value token
+        A = −exp(A_log),    B = W_B k,    C = W_C q,    Δ = softplus(W₂ W₁ x + bias)
         read: y(n) = Sᵀ C_n + D ⊙ x_n
 
-    State S (b o N v), N = state_dim. Δ = softplus(W₂ W₁ x + bias) of each object and channel, B from the key, C from
-    the query, A = −exp(A_log) (N v; Mamba stores its transpose). Every token reads the state after its whole frame.
+    State S (b o N v), N = state_dim. Δ is a number for every object and channel, A for every row and channel of S
+    (N v; Mamba stores its transpose). The decays are at most 1. Every token reads the state after its whole frame.
     The frame is summed up with exponents A Σ Δ ≤ 0 over the tokens that come after each; the form `chunk` does so
     for several frames at once, as many as keep its (frames, o, n, N, v) intermediates small.
     Gu and Dao, arXiv 2312.00752.

@@ -21,8 +21,9 @@ from memx.registry import memories
 class SoftmaxMemory(Memory):
     """Space-time memory: keep the keys and values of frames; every token attends to all kept tokens.
 
-        read: r_o(n) = Σ_m softmax_m(scale · s(q_n, k_m)) v_o(m)
-        s: q · k (dot), q · k / |q||k| (cosine), −|q − k|² (l2)
+        S ← S ∪ {(k_n, v_n)}
+        read: r(n) = Σ_m softmax_m(scale · s(q_n, k_m)) v_m  over all m in S
+        s(q, k) = q · k (dot), q · k / |q| |k| (cosine), −|q − k|² (l2)
 
     State: `key` (b s n k) and `value` (b o s n v) of s slots, oldest first, `valid` (b s), and `count` (b), the frames
     seen since the last reset. Frames 0, every, 2·every … after a reset are kept. When `capacity` frames are kept,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One call of a rule, its inputs checked for shape but otherwise as they were given."""
 
     op: str

@@ -18,7 +18,7 @@ from memx.ops.call import Call
 def missing() -> str | None:
     if not torch.cuda.is_available():
         return "it needs a CUDA device, and torch sees none"
-    if importlib.util.find_spec("fla") is None:
+    if importlib.util.find_spec("fla") is None or importlib.util.find_spec("fla.ops") is None:
         return "flash-linear-attention is not installed: pip install 'memx-video[cuda]'"
     return None
 

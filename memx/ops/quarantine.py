@@ -8,9 +8,29 @@ the bad token changes, and everything after it, up to the next reset, is NaN.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+
+def plainly_finite(*tensors: Tensor | None, logarithm: Tensor | None = None) -> bool:
+    """Whether everything is seen to be finite at the cost of a sum each; a logarithm may be −∞.
+
+    Only on the CPU and outside a compiler, where looking costs no synchronisation and no break of a graph; elsewhere
+    the answer is False, and the masks of this module are always computed.
+    """
+    if torch.compiler.is_compiling() or any(x is not None and not x.is_cpu for x in (*tensors, logarithm)):
+        return False
+    with torch.no_grad():
+        if logarithm is not None and logarithm.numel() and not logarithm.amax().item() < torch.inf:
+            return False
+        total = 0.0
+        for x in tensors:
+            if x is not None:
+                total += x.sum().item()
+        return math.isfinite(total)
 
 
 def bad_rows(x: Float[Tensor, "*batch c"]) -> Bool[Tensor, "*batch"]:

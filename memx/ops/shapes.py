@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 from torch import Tensor
+
+
+@functools.cache
+def _axes(layout: str) -> tuple[str, ...]:
+    return tuple(layout.split())
 
 
 class Sizes:
@@ -22,18 +29,22 @@ class Sizes:
 
         Raises ValueError naming the argument, its shape, the axes, and the argument that first set the size.
         """
-        shape = tuple(tensor.shape)
-        fitting = [layout for layout in layouts if len(layout.split()) == len(shape)]
-        if not fitting:
-            wanted = " or ".join(f"({', '.join(layout.split())})" for layout in layouts)
-            raise ValueError(f"{self.op}: {name} must be {wanted}, but has {len(shape)} axes: {shape}")
-        layout = fitting[0]
-        for axis, size in zip(layout.split(), shape, strict=True):
-            known, source = self.known.setdefault(axis, (1, "the layout") if axis == "1" else (size, name))
+        shape = tensor.shape
+        for layout in layouts:
+            axes = _axes(layout)
+            if len(axes) == len(shape):
+                break
+        else:
+            wanted = " or ".join(f"({', '.join(_axes(layout))})" for layout in layouts)
+            raise ValueError(f"{self.op}: {name} must be {wanted}, but has {len(shape)} axes: {tuple(shape)}")
+        for axis, size in zip(axes, shape, strict=True):
+            if axis not in self.known:
+                self.known[axis] = (1, "the layout") if axis == "1" else (size, name)
+            known, source = self.known[axis]
             if size != known:
-                axes = ", ".join(layout.split())
                 raise ValueError(
-                    f"{self.op}: {name} must be ({axes}) with {axis} = {known} as in {source}, but its shape is {shape}"
+                    f"{self.op}: {name} must be ({', '.join(axes)}) with {axis} = {known} as in {source}, "
+                    f"but its shape is {tuple(shape)}"
                 )
         return layout
 

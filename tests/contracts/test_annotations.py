@@ -38,6 +38,13 @@ variants = {
     ],
     "delta": [{"beta": "token"}, {"write": "joint"}],
     "linear": [{"normalize": True}],
+    **{
+        name: [{"heads": 2, "decay_per": each} for each in ("frame", "token")]
+        for name in ("retention", "gla", "kda", "mlstm")
+    },
+    "mamba2": [{"heads": 2}],
+    "rwkv7": [{"heads": 2}],
+    "gated_delta_product": [{"heads": 2, "steps": 2}],
     "softmax": [{"capacity": 2, "keep_first": True, "every": 2, "top_k": 3}],
 }
 for name in memories.names():

@@ -7,7 +7,7 @@ yaml           a recipe: loaded, validated and built; with `title="FILE"` saved 
 sh             every line is run for real by `memx.cli.main`, made smaller as `smaller` says. A line that is not a memx
                command must be in `NOT_RUN`. It exits with 0 unless its comment says `exit status N`, or its data is
                at `/path/to/…`: then it must answer with the three lines about that data
-text           directly after `python` or `sh`: all that the last command printed (to standard error where it failed),
+text           directly after `python` or `sh`: all that the last command printed (to standard error after a mistake),
                `…` standing for anything; elsewhere it is shown only
 bibtex         shown
 
@@ -33,6 +33,7 @@ import pytest
 import memx
 from memx.cli import main
 from memx.engine.datasets import make_layout
+from memx.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -191,7 +192,7 @@ class Reader:
             assert " ".join(words) in NOT_RUN, f"{block}: {line!r} is no memx command, and not in NOT_RUN"
             return
         status, out, err = run(smaller(words[1:]))
-        self.printed = err if status else out
+        self.printed = err if status == UserError.status else out
         if "/path/to/" in line:
             recipe = memx.Recipe.load(words[2], [w for w in words[3:] if "=" in w])
             source = make_layout(recipe).source

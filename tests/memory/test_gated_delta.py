@@ -139,6 +139,43 @@ def test_tokens_that_decay_one_by_one_are_the_gated_delta_rule_over_all_tokens(f
         assert agree == (decay_per == "token")
 
 
+@pytest.mark.parametrize(
+    ("options", "forms"),
+    [
+        ({"decay": "raw"}, ("recurrent",)),
+        ({"alpha_layout": "tiled"}, ("recurrent",)),
+        ({"decay": "raw", "alpha_layout": "tiled"}, ("recurrent",)),
+        ({}, ("chunk", "recurrent")),
+    ],
+)
+@torch.no_grad()
+def test_token_gated_tokens_decay_once_a_frame_in_every_layout(options, forms):
+    mem, tokens = memory(gates="token", write="tokens", key_norm="l2", start="gate", **options), clip()
+    assert mem.forms == forms
+    S = torch.randn(B, OBJECTS, K, V, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    beta_head = [c // (V // HEADS) for c in range(V)]
+    alpha_head = [c % HEADS for c in range(V)] if "alpha_layout" in options else beta_head
+    want = S.clone()
+    key = torch.nn.functional.normalize(tokens.key, dim=-1)
+    for t in range(T):
+        x = tokens.feature[:, t]
+        a = (-mem.A_log.exp() * torch.nn.functional.softplus(x @ mem.a_proj.weight.T + mem.dt_bias)).mean(1)
+        want = (a if "decay" in options else a.exp())[:, alpha_head][:, None, None] * want
+        beta = (x @ mem.b_proj.weight.T).sigmoid()[..., beta_head]
+        for n in range(N):
+            k = key[:, t, n, None, :, None]
+            u = tokens.value[:, t, :, n, None] - k.mT @ want
+            want = want + k * (beta[:, n, None, None] * u)
+    for form in forms:
+        _, final = mem.scan(tokens, mem.init_state(B, OBJECTS).replace(S=S), form=form)
+        assert torch.allclose(final.S, want, atol=1e-12)
+    if forms == ("recurrent",):
+        with pytest.raises(
+            ValueError, match=r"no form 'chunk': with write: tokens .* decay: raw .* alpha_layout: tiled"
+        ):
+            mem.scan(tokens, form="chunk")
+
+
 @pytest.mark.parametrize("form", ["chunk", "recurrent"])
 def test_a_first_frame_written_plainly_does_not_decay_within_itself(form):
     mem, tokens = memory(gates="token", write="tokens", decay_per="token"), clip(frames=1)

@@ -218,18 +218,18 @@ def test_mamba_takes_a_long_clip_in_parts(monkeypatch):
     assert largest[2].entries == largest[8].entries
 
 
-def test_solves_and_eigenvalues_are_part_of_the_cost():
-    """By hand: 40 tokens are two chunks of 32 at 4 key channels, each with a solve for the values and the keys."""
+def test_inverses_and_eigenvalues_are_part_of_the_cost():
+    """By hand: 40 tokens are two chunks of 32, each with two blocks of 16 that are inverted by substitution."""
     shape = Shape(batch=2, frames=3, objects=2, tokens=40)
-    solve = 32 * 31 // 2
+    chunk = 2 * (16 * (16**2 - 1) // 6)
     tokens = memories.build("delta", FACTS).cost(shape)
-    assert tokens.uncounted_macs == 2 * 3 * 2 * solve * (K + 2 * V)
+    assert tokens.uncounted_macs == 2 * 3 * 2 * chunk
     assert tokens.flops == 2 * (tokens.macs + tokens.uncounted_macs) + tokens.pointwise
     facts = {**FACTS, "feature_dim": 5}
     by_state = memories.build("gated_delta", facts, heads=3, write="tokens").cost(shape)
-    assert by_state.uncounted_macs == 2 * 3 * (2 * 3) * 2 * solve * (K + V // 3)
+    assert by_state.uncounted_macs == 2 * 3 * (2 * 3) * 2 * chunk
     by_token = memories.build("gated_delta", facts, heads=3, write="tokens", gates="token").cost(shape)
-    assert by_token.uncounted_macs == 2 * 3 * 3 * 2 * solve * (K + 2 * V // 3)
+    assert by_token.uncounted_macs == 2 * 3 * 3 * 2 * chunk
     spectral = [
         memories.build("delta", FACTS, write="joint", normalize="spectral"),
         memories.build("gated_delta", facts, heads=3, normalize="spectral"),

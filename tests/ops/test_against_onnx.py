@@ -14,7 +14,7 @@ if onnx.defs.onnx_opset_version() < 27:
 from onnx import helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
-B, T, H, K, V = 2, 9, 3, 4, 5
+B, H = 2, 3
 
 
 def evaluate(rule, tensors):
@@ -35,13 +35,17 @@ def evaluate(rule, tensors):
     graph = helper.make_graph([node], "rule", [value(n) for n in tensors], [value("output"), value("present_state")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 27)])
     out, state = ReferenceEvaluator(model).run(None, {n: x.numpy() for n, x in tensors.items()})
-    return torch.from_numpy(out).unflatten(-1, (H, V)), torch.from_numpy(state)
+    return torch.from_numpy(out).unflatten(-1, (H, tensors["past_state"].shape[-1])), torch.from_numpy(state)
 
 
 @pytest.mark.parametrize("form", ["recurrent", "chunk"])
 @pytest.mark.parametrize("channelwise", [False, True])
 @pytest.mark.parametrize("rule", ["linear", "gated", "delta", "gated_delta"])
-def test_rules_agree_with_the_standard_operator(rule, channelwise, form):
+@pytest.mark.parametrize("width", [(4, 5), (7, 2), (1, 1)], ids="k{0[0]}v{0[1]}".format)
+@pytest.mark.parametrize("T", [0, 1, 4, 9, 13])
+def test_rules_agree_with_the_standard_operator(T, width, rule, channelwise, form):
+    """Empty, of one token, a whole chunk, and odd lengths; values wider and narrower than keys."""
+    K, V = width
     generator = torch.Generator().manual_seed(0)
     q, k = torch.randn(B, T, H, K, generator=generator), torch.randn(B, T, H, K, generator=generator)
     k, v = torch.nn.functional.normalize(k, dim=-1), torch.randn(B, T, H, V, generator=generator)

@@ -1,0 +1,114 @@
+"""`memx bench …`: measure, and say how."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memx.cli.common import Device
+
+app = typer.Typer(help="Measure speed and memory.", no_args_is_help=True)
+
+
+class What(StrEnum):
+    """A quantity of `memx bench ops`."""
+
+    FWD = "fwd"
+    BWD = "bwd"
+    STEP = "step"
+    MEMORY = "memory"
+
+
+class DType(StrEnum):
+    """A dtype of q, k, v and β."""
+
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+@app.callback()
+def bench() -> None:
+    """Measure speed and memory."""
+
+
+@app.command()
+def ops(
+    quick: Annotated[bool, typer.Option("--quick", help="Short shapes and 5 rounds only, where not said.")] = False,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Rounds; none: 30, or 5 with --quick.", show_default=False)
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="A shape by name; may be given again. None: all.", show_default=False)
+    ] = None,
+    only: Annotated[
+        list[What] | None, typer.Option(help="A quantity; may be given again. None: all.", show_default=False)
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An implementation beside memx's; may be given again. None: all installed.", show_default=False
+        ),
+    ] = None,
+    budget: Annotated[
+        float, typer.Option(min=0.001, help="Seconds for one implementation, quantity and shape.")
+    ] = 10.0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="torch's threads on the CPU; none: as they are.", show_default=False)
+    ] = None,
+    device: Device = "cpu",
+    dtype: Annotated[DType, typer.Option(help="Of q, k, v and β; decays and states are at least float32.")] = (
+        DType.FLOAT32
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A new file for the JSON, with every sample.", show_default=False)
+    ] = None,
+) -> None:
+    """Time the gated delta rule in memx and in other packages, in turns, after checking that they agree.
+
+    An implementation that does not agree is not timed; the exit status is then 1.
+    """
+    import json
+
+    import torch
+    from rich.console import Console
+
+    from memx.cli.common import pick_device
+    from memx.cli.progress import bar
+    from memx.errors import UserError
+    from memx.files import write_text
+    from memx.profile import ops_bench, ops_report
+    from memx.profile.ops_choice import choose_peers, choose_shapes
+
+    if out is not None and out.exists():
+        raise UserError(f"--out {out}: is there already; remove it or choose another name")
+    chosen = pick_device(device)
+    named = {what.value for what in only or What}
+    settings = ops_bench.Settings(
+        shapes=choose_shapes(shape, quick=quick),
+        quantities=tuple(q for q in ops_bench.TITLES if q in named),
+        rounds=repeats or (5 if quick else 30),
+        step_calls=20 if quick else 100,
+        budget=budget,
+        device=chosen,
+        dtype=getattr(torch, dtype.value),
+    )
+    implementations, absent = choose_peers(peer)
+    with ops_bench.threads(threads), bar("bench", ops_bench.stages(settings), "stages") as advance:
+        measured = ops_bench.run(implementations, settings, progress=advance)
+        record = ops_report.record(measured, absent, implementations)
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if as_json:
+        typer.echo(text, nl=False)
+    else:
+        Console(highlight=False).print(ops_report.render(measured, absent))
+    if out is not None:
+        write_text(out, text)
+        typer.echo(f"wrote {out}", err=as_json)
+    if measured.disagreements:
+        raise typer.Exit(1)
