@@ -3,13 +3,13 @@
 Within a chunk of C tokens that starts from the state S
 
     (I + A) U = V − (d ⊙ E) S        A_ij = E_i · (D_ij ⊙ B_j) for j < i
-    out = (d ⊙ Q) S + P U            P_ij = Q_i · (D_ij ⊙ B_j) for j ≤ i
+    out = scale ((d ⊙ Q) S + P U)    P_ij = Q_i · (D_ij ⊙ B_j) for j ≤ i
     S ← d_C ⊙ S + (D_C ⊙ B)ᵀ U
 
 with queries Q, erase keys E, write keys B, values V, and the decays D and d of ops/chunk_decay.py. With
 T = (I + A)⁻¹, U = T V − T (d ⊙ E) S, so that only two products a chunk are done one after another.
 
-Backward, from dout and the gradient G to the state after the chunk:
+Backward, from dout (times scale) and the gradient G to the state after the chunk:
 
     dU = Pᵀ dout + (D_C ⊙ B) G
     dS = d_C ⊙ G + (d ⊙ Q)ᵀ dout − (T (d ⊙ E))ᵀ dU
@@ -109,6 +109,7 @@ def forward(
     state: Float[Tensor, "bh k v"],
     *,
     erase_first: bool,
+    scale: float,
 ) -> tuple[Float[Tensor, "n c v"] | None, Chunks]:
     """Outputs in chunks (None without queries), and all that led to them."""
     inverse = recall = recalls = None
@@ -132,7 +133,7 @@ def forward(
     if query is None:
         return None, chunks
     out = torch.bmm(decay.from_start(query), whole[:-1].flatten(0, 1))
-    return torch.baddbmm(out, decay.product(query, write), news), chunks
+    return torch.baddbmm(out, decay.product(query, write), news, beta=scale, alpha=scale), chunks
 
 
 def backward(
@@ -149,12 +150,12 @@ def backward(
     query, erase, write, news = chunks.query, chunks.erase, chunks.write, chunks.news
     before = chunks.states[:-1].flatten(0, 1)
     ended, kept = decay.to_end(write), _kept(layout, decay)
-    P = dP = read = recalls = None
+    P = dP = reads = douts = recalls = None
     dnews = torch.zeros_like(news)
     if query is not None and dout is not None:
         P = decay.product(query, write)
         dnews = torch.bmm(P.mT, dout)
-        read = layout.by_chunk(torch.bmm(decay.from_start(query).mT, dout))
+        reads, douts = layout.by_chunk(decay.from_start(query).mT), layout.by_chunk(dout)
         dP = torch.bmm(dout, news.mT).tril_()
     if chunks.recall is not None:
         recalls = layout.by_chunk(chunks.recall.mT)
@@ -168,8 +169,8 @@ def backward(
         du = dnews_by_chunk[c]
         torch.baddbmm(du, ended_by_chunk[c], G, out=du)
         G = G if kept is None else G * kept[c]
-        if read is not None:
-            G = G + read[c]
+        if reads is not None and douts is not None:
+            G = torch.baddbmm(G, reads[c], douts[c])
         if recalls is not None:
             G = torch.baddbmm(G, recalls[c], du, alpha=-1)
     after = after.flatten(0, 1)
@@ -202,13 +203,14 @@ class ChunkedRule(torch.autograd.Function):
     """out (b t h v), the states after every period (periods, b·h, k, v), and the gradients of both, once."""
 
     @staticmethod
-    def forward(ctx, layout, erase_first, reset, query, erase, write, value, log_decay, state):
+    def forward(ctx, layout, erase_first, scale, reset, query, erase, write, value, log_decay, state):
         query, erase = (None if x is None else layout.split(x) for x in (query, erase))
         write, value = layout.split(write), layout.split(value)
         gates, resets = layout.gates(log_decay), layout.resets(reset)
         decay = chunk_decay(gates, resets, write)
-        out, chunks = forward(layout, decay, query, erase, write, value, state.flatten(0, 1), erase_first=erase_first)
-        ctx.layout, ctx.erase_first = layout, erase_first
+        start, options = state.flatten(0, 1), {"erase_first": erase_first, "scale": scale}
+        out, chunks = forward(layout, decay, query, erase, write, value, start, **options)
+        ctx.layout, ctx.erase_first, ctx.scale = layout, erase_first, scale
         kept = chunks.query, chunks.erase, chunks.write, chunks.inverse, chunks.recall, chunks.news, chunks.states
         ctx.save_for_backward(gates, resets, *kept)
         ctx.channelwise = log_decay is not None and log_decay.ndim == 4
@@ -221,7 +223,7 @@ class ChunkedRule(torch.autograd.Function):
         gates, resets, *kept = ctx.saved_tensors
         layout, chunks = ctx.layout, Chunks(*kept)
         decay = chunk_decay(gates, resets, chunks.write)
-        dout = None if dout is None or chunks.query is None else layout.split(dout)
+        dout = None if dout is None or chunks.query is None else layout.split(dout * ctx.scale)
         dquery, derase, dwrite, dvalue, dstate = backward(
             layout, decay, chunks, dout, dstates, None, erase_first=ctx.erase_first
         )
@@ -230,7 +232,7 @@ class ChunkedRule(torch.autograd.Function):
             dgates = layout.join(dgates if ctx.channelwise else dgates.unsqueeze(-1))
             dgates = dgates if ctx.channelwise else dgates.squeeze(-1)
         joined = [None if x is None else layout.join(x) for x in (dquery, derase, dwrite, dvalue)]
-        return None, None, None, *joined, dgates, dstate.unflatten(0, (layout.b, layout.h))
+        return None, None, None, None, *joined, dgates, dstate.unflatten(0, (layout.b, layout.h))
 
 
 def run(
@@ -244,7 +246,8 @@ def run(
     state: Float[Tensor, "b h k v"],
     *,
     erase_first: bool,
+    scale: float,
 ) -> tuple[Float[Tensor, "b t h v"] | None, Float[Tensor, "periods b h k v"]]:
     """Outputs, and the state after every period."""
-    out, states = ChunkedRule.apply(layout, erase_first, reset, query, erase, write, value, log_decay, state)
+    out, states = ChunkedRule.apply(layout, erase_first, scale, reset, query, erase, write, value, log_decay, state)
     return out, states.unflatten(1, (layout.b, layout.h))

@@ -23,14 +23,13 @@ def plainly_finite(*tensors: Tensor | None, logarithm: Tensor | None = None) -> 
     """
     if torch.compiler.is_compiling() or any(x is not None and not x.is_cpu for x in (*tensors, logarithm)):
         return False
-    with torch.no_grad():
-        if logarithm is not None and logarithm.numel() and not logarithm.amax().item() < torch.inf:
-            return False
-        total = 0.0
-        for x in tensors:
-            if x is not None:
-                total += x.sum().item()
-        return math.isfinite(total)
+    if logarithm is not None and logarithm.numel() and not logarithm.detach().amax().item() < torch.inf:
+        return False
+    total = 0.0
+    for x in tensors:
+        if x is not None:
+            total += x.detach().sum().item()
+    return math.isfinite(total)
 
 
 def bad_rows(x: Float[Tensor, "*batch c"]) -> Bool[Tensor, "*batch"]:

@@ -3,7 +3,7 @@
     S' = exp(g_t) ⊙ S_{t−1}                      g: none, per head, or per head and key channel
     u_t = v_t − S'ᵀ a_t                          a: the erase key; without one u_t = v_t
     S_t = S' + b_t u_tᵀ                          b: the write key
-    out_t = S_tᵀ q_t
+    out_t = scale · S_tᵀ q_t
 
 The delta rule has a = k, b = β k. `recurrent` is the definition; `chunked` computes the same in matrix products
 (ops/chunk.py).
@@ -36,6 +36,8 @@ class Steps:
     state: Float[Tensor, "b h k v"]
     erase_first: bool = False
     """The erase key reads the state as it was before this step's decay (after its reset), as in RWKV-7."""
+    scale: float = 1.0
+    """What readouts are multiplied by."""
 
 
 def recurrent(steps: Steps) -> tuple[Float[Tensor, "b t h v"] | None, Float[Tensor, "b h k v"]]:
@@ -56,7 +58,7 @@ def recurrent(steps: Steps) -> tuple[Float[Tensor, "b t h v"] | None, Float[Tens
             u = u - steps.erase[:, t].unsqueeze(-2) @ (before if steps.erase_first else S)
         S = S + steps.write[:, t].unsqueeze(-1) * u
         if steps.query is not None:
-            outputs.append(steps.query[:, t].unsqueeze(-2) @ S)
+            outputs.append(steps.scale * (steps.query[:, t].unsqueeze(-2) @ S))
     if steps.query is None:
         return None, S
     return torch.cat(outputs, dim=2).transpose(1, 2) if outputs else torch.zeros_like(steps.value), S
@@ -73,18 +75,18 @@ def one_step(
     erases: bool,
     scale: float,
 ) -> tuple[Float[Tensor, "b 1 h v"], Float[Tensor, "b h k v"]]:
-    """A single token of the rules of ops/delta.py, in as few passes over the state as there are products with it."""
+    """A single token of the rules of ops/delta.py; elementwise, which is faster for one token than matrix products."""
     b, _, h, k = key.shape
-    n = b * h
-    q, e, u, S = query.reshape(n, 1, k), key.reshape(n, 1, k), value.reshape(n, 1, -1), state.reshape(n, k, -1)
+    column, S = key.reshape(b, h, k, 1), state
+    u = value.reshape(b, h, 1, -1)
     if log_decay is not None:
-        S = S * log_decay.exp().reshape(n, -1, 1)
+        S = S * log_decay.exp().reshape(b, h, -1, 1)
     if erases:
-        u = torch.baddbmm(u, e, S, alpha=-1)
+        u = u - (S * column).sum(-2, keepdim=True)
     if beta is not None:
-        u = u * beta.reshape(n, 1, 1)
-    S = torch.addcmul(S, e.mT, u)
-    return torch.bmm(q, S).mul(scale).reshape(value.shape), S.reshape(state.shape)
+        u = u * beta.reshape(b, h, 1, 1)
+    S = torch.addcmul(S, column, u)
+    return (S * (query * scale).reshape(b, h, k, 1)).sum(-2).reshape(value.shape), S
 
 
 def chunk_size(t: int, k: int, v: int, *, channelwise: bool) -> int:
@@ -127,6 +129,7 @@ def _in_chunks(steps: Steps, period: int, size: int | None) -> tuple[Tensor | No
         steps.reset,
         steps.state,
         erase_first=steps.erase_first,
+        scale=steps.scale,
     )
 
 

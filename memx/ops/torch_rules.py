@@ -38,13 +38,14 @@ def _compute(
     call: Call, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     steps = rank_one.Steps(
-        query=q * call.scale,
+        query=q,
         erase=k if call.erases else None,
         write=k if beta is None else k * beta.unsqueeze(-1),
         value=v,
         log_decay=g,
         reset=call.reset,
         state=state,
+        scale=call.scale,
     )
     if call.form == "recurrent" or v.shape[1] == 1:
         out, final = rank_one.recurrent(steps)

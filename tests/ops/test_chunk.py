@@ -42,8 +42,8 @@ def drawn(b, t, h, k, v, *, channelwise, erases, reads, decays, resets, erase_fi
 def outcome(steps, run):
     """What `run` gives for the steps, and every gradient of a fixed linear functional of it."""
     leaves = {n: x.detach().clone().requires_grad_() for n in NAMES if (x := getattr(steps, n)) is not None}
-    rest = {n: None for n in NAMES if n not in leaves}
-    results = [x for x in run(rank_one.Steps(**leaves, **rest, reset=steps.reset, erase_first=steps.erase_first))]
+    rest = dict.fromkeys(n for n in NAMES if n not in leaves)
+    results = run(rank_one.Steps(**leaves, **rest, reset=steps.reset, erase_first=steps.erase_first))
     results = [x for x in results if x is not None]
     generator = torch.Generator().manual_seed(1)
     loss = sum((x * torch.randn(x.shape, generator=generator, dtype=torch.float64)).sum() for x in results)
