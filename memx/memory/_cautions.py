@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memx.memory._features import FeatureMap, KeyNorm
 
-_WAYS_OUT = "normalize: tokens or spectral, or write: tokens with key_norm: l2, has no such limit."
+_WAYS_OUT = "normalize: tokens or spectral, or write: tokens with key_norm: l2, removes this limit."
 
 
 def joint_erase(tokens: int, key_dim: int, key_norm: FeatureMap | KeyNorm, strongest: float) -> list[str]:

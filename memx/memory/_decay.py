@@ -41,9 +41,9 @@ def initial_rates(*shape: int) -> Float[Tensor, "*shape"]:
     return torch.empty(*shape).uniform_(1, 16).log()
 
 
-def initial_steps(*shape: int) -> Float[Tensor, "*shape"]:
-    """Biases whose softplus is log-uniform from 0.001 to 0.1, as in Mamba."""
-    step = torch.empty(*shape).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+def initial_steps(*shape: int, low: float = 1e-3, high: float = 1e-1) -> Float[Tensor, "*shape"]:
+    """Biases whose softplus is log-uniform from `low` to `high`, as in Mamba."""
+    step = torch.empty(*shape).uniform_(math.log(low), math.log(high)).exp()
     return step + torch.log(-torch.expm1(-step))
 
 

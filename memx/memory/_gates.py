@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memx.memory.base import Tokens
+
+Heads = Annotated[int, Field(ge=1, description="groups of value channels with gates of their own; must divide them")]
+"""An option that every memory with gates a head has."""
 
 
 def required(feature_dim: int | None, option: str) -> int:

@@ -10,7 +10,7 @@ from torch import nn
 from memx.memory._affine import AffineMemory
 from memx.memory._decay import DecayPer, as_met, initial_rates, initial_steps, log_decay_of, step_size
 from memx.memory._frame_writes import TokenWrite, weighted
-from memx.memory._gates import ChannelGate, feature_of, project, required
+from memx.memory._gates import ChannelGate, Heads, feature_of, project, required
 from memx.memory.base import Cost, Shape, Tokens
 from memx.registry import memories
 
@@ -37,9 +37,7 @@ class KDAMemory(AffineMemory):
         value_dim: int,
         feature_dim: int | None = None,
         *,
-        heads: Annotated[
-            int, Field(ge=1, description="groups of value channels with gates of their own; must divide them")
-        ] = 1,
+        heads: Heads = 1,
         rank: Annotated[int, Field(ge=1, description="largest rank of the map from features to decays")] = 16,
         decay_per: DecayPer = "frame",
     ):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memx.memory._cost import bytes_moved
-from memx.memory._decay import decay_rate
+from memx.memory._decay import decay_rate, initial_steps
 from memx.memory.base import Cost, Memory, Shape, Tokens, state_dtype
 from memx.memory.state import State
 from memx.ops.precision import no_autocast
@@ -63,8 +63,7 @@ class MambaMemory(Memory):
         self.A_log = nn.Parameter(orders.log()[:, None].repeat(1, value_dim))
         self.D = nn.Parameter(torch.ones(value_dim))
         with torch.no_grad():
-            step = torch.empty(value_dim).uniform_(math.log(step_min), math.log(step_max)).exp()
-            self.step_up.bias.copy_(step + torch.log(-torch.expm1(-step)))
+            self.step_up.bias.copy_(initial_steps(value_dim, low=step_min, high=step_max))
             bound = self.step_rank**-0.5
             self.step_up.weight.uniform_(-bound, bound)
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memx.memory._affine import AffineMemory, unpack
 from memx.memory._decay import DecayPer, as_met, over_the_frame
 from memx.memory._frame_writes import SummedWrite, weighted
-from memx.memory._gates import feature_of, project, required
+from memx.memory._gates import Heads, feature_of, project, required
 from memx.memory.base import Cost, Shape, Tokens
 from memx.memory.state import State
 from memx.registry import memories
@@ -44,9 +42,7 @@ class MLSTMMemory(AffineMemory):
         value_dim: int,
         feature_dim: int | None = None,
         *,
-        heads: Annotated[
-            int, Field(ge=1, description="groups of value channels with gates of their own; must divide them")
-        ] = 8,
+        heads: Heads = 8,
         decay_per: DecayPer = "frame",
     ):
         super().__init__(key_dim, value_dim, heads=heads, normalized=True)

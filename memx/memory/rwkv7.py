@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from memx.memory._affine import AffineMemory
 from memx.memory._frame_writes import TokenWrite, in_turn
-from memx.memory._gates import ChannelGate, feature_of, required
+from memx.memory._gates import ChannelGate, Heads, feature_of, required
 from memx.memory.base import Cost, Shape, Tokens
 from memx.registry import memories
 
@@ -44,9 +44,7 @@ class RWKV7Memory(AffineMemory):
         value_dim: int,
         feature_dim: int | None = None,
         *,
-        heads: Annotated[
-            int, Field(ge=1, description="groups of value channels with gates of their own; must divide them")
-        ] = 1,
+        heads: Heads = 1,
         rank: Annotated[int, Field(ge=1, description="largest rank of the maps from features to gates")] = 16,
     ):
         super().__init__(key_dim, value_dim, heads=heads)

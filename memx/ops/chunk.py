@@ -141,8 +141,7 @@ def backward(
     decay: NoDecay,
     chunks: Chunks,
     dout: Float[Tensor, "n c v"] | None,
-    dstates: Float[Tensor, "periods bh k v"] | None,
-    dfinal: Float[Tensor, "bh k v"] | None,
+    dstates: Float[Tensor, "periods bh k v"],
     *,
     erase_first: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
@@ -159,11 +158,11 @@ def backward(
         dP = torch.bmm(dout, news.mT).tril_()
     if chunks.recall is not None:
         recalls = layout.by_chunk(chunks.recall.mT)
-    G = torch.zeros_like(chunks.states[0]) if dfinal is None else dfinal
+    G = torch.zeros_like(chunks.states[0])
     ended_by_chunk, dnews_by_chunk = layout.by_chunk(ended), layout.by_chunk(dnews)
     after = torch.empty_like(chunks.states[1:])
     for c in reversed(range(layout.chunks)):
-        if dstates is not None and (c + 1) % layout.per_period == 0:
+        if (c + 1) % layout.per_period == 0:
             G = G + dstates[(c + 1) // layout.per_period - 1]
         after[c] = G
         du = dnews_by_chunk[c]
@@ -224,9 +223,8 @@ class ChunkedRule(torch.autograd.Function):
         layout, chunks = ctx.layout, Chunks(*kept)
         decay = chunk_decay(gates, resets, chunks.write)
         dout = None if dout is None or chunks.query is None else layout.split(dout * ctx.scale)
-        dquery, derase, dwrite, dvalue, dstate = backward(
-            layout, decay, chunks, dout, dstates, None, erase_first=ctx.erase_first
-        )
+        grown = backward(layout, decay, chunks, dout, dstates, erase_first=ctx.erase_first)
+        dquery, derase, dwrite, dvalue, dstate = grown
         dgates = decay.gradient() if gates is not None else None
         if dgates is not None:
             dgates = layout.join(dgates if ctx.channelwise else dgates.unsqueeze(-1))

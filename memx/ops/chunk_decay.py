@@ -13,6 +13,8 @@ Tensors are (N, C, ·): N chunks of all batch items and heads, C tokens.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -65,8 +67,16 @@ class _Decay(NoDecay):
     def __init__(self, g: Tensor, segment: Int[Tensor, "n c"] | None):
         self.g, self.segment = g, segment
         self.pairs, self.start = self._cut(self._unbroken()), self._start_of(g)
-        self.M: Tensor | None = None
-        self.m: Tensor | None = None
+
+    @cached_property
+    def M(self) -> Tensor:
+        """Gradients to the exponents of D, gathered; made when the first comes."""
+        return torch.zeros_like(self.pairs)
+
+    @cached_property
+    def m(self) -> Tensor:
+        """Gradients to the exponents of d."""
+        return torch.zeros_like(self.start)
 
     def _unbroken(self) -> Tensor:
         """D without resets."""
@@ -102,43 +112,53 @@ class _Decay(NoDecay):
             return self.start
         return self._start_of(torch.cat([torch.zeros_like(self.g[:, :1]), self.g[:, :-1]], dim=1))
 
+    def _wide(self, d: Tensor) -> Tensor:
+        """Decays (N, C) or (N, C, k) beside tokens (N, C, k)."""
+        return d if self.g.ndim == 3 else d.unsqueeze(-1)
+
+    def _narrow(self, dexponents: Tensor) -> Tensor:
+        """The inverse for gradients (N, …, k): summed over the channels that share an exponent."""
+        return dexponents if self.g.ndim == 3 else dexponents.sum(-1)
+
     def _gather(self, dexponents: Tensor, first: bool) -> None:
         """Add to M what D_ij met; with `first` row i to the exponents of row i − 1."""
-        if self.M is None:
-            self.M = torch.zeros_like(self.pairs)
         if first:
             self.M[:, :-1] += dexponents[:, 1:]
         else:
             self.M += dexponents
 
-    def _gather_start(self, dexponents: Tensor, first: bool) -> None:
-        if self.m is None:
-            self.m = torch.zeros_like(self.start)
+    def from_start(self, x: Tensor, *, first: bool = False) -> Tensor:
+        return x * self._wide(self._start(first))
+
+    def from_start_backward(self, dx: Tensor, x: Tensor, *, first: bool = False) -> Tensor:
+        dx = self.from_start(dx, first=first)
+        met = self._narrow(dx * x)
         if first:
-            self.m[:, :-1] += dexponents[:, 1:]
+            self.m[:, :-1] += met[:, 1:]
         else:
-            self.m += dexponents
+            self.m += met
+        return dx
 
-    def _gather_end(self, dexponents: Tensor) -> None:
-        if self.M is None:
-            self.M = torch.zeros_like(self.pairs)
-        self.M[:, -1] += dexponents
+    def to_end(self, y: Tensor) -> Tensor:
+        return y * self._wide(self.pairs[:, -1])
 
-    def _gather_whole(self, dexponents: Tensor) -> None:
-        if self.m is None:
-            self.m = torch.zeros_like(self.start)
-        self.m[:, -1] += dexponents
+    def to_end_backward(self, dy: Tensor, y: Tensor) -> Tensor:
+        dy = self.to_end(dy)
+        self.M[:, -1] += self._narrow(dy * y)
+        return dy
+
+    def whole(self) -> Float[Tensor, "n #k 1"]:
+        return self._wide(self.start[:, -1:]).mT
+
+    def whole_backward(self, dwhole: Float[Tensor, "n k"]) -> None:
+        self.m[:, -1] += self._narrow(dwhole) * self.start[:, -1]
 
     def gradient(self) -> Tensor:
         size = self.g.shape[1]
-        total = torch.zeros_like(self.g)
-        if self.m is not None:
-            total += self.m.flip(1).cumsum(1).flip(1)
-        if self.M is not None:
-            later = self.M.flip(1).cumsum(1).flip(1)
-            upper = torch.ones(size, size, dtype=torch.bool, device=later.device).triu()
-            total += later.masked_fill_(upper.reshape(size, size, *[1] * (later.ndim - 3)), 0).sum(2)
-        return total
+        from_here = self.m.flip(1).cumsum(1).flip(1)
+        later = self.M.flip(1).cumsum(1).flip(1)
+        upper = torch.ones(size, size, dtype=torch.bool, device=later.device).triu()
+        return from_here + later.masked_fill_(upper.reshape(size, size, *[1] * (later.ndim - 3)), 0).sum(2)
 
 
 class HeadDecay(_Decay):
@@ -153,28 +173,6 @@ class HeadDecay(_Decay):
         self._gather(dP * P, first)
         dP = dP * self._pairs(first)
         return torch.bmm(dP, y), torch.bmm(dP.mT, x)
-
-    def from_start(self, x: Tensor, *, first: bool = False) -> Tensor:
-        return x * self._start(first).unsqueeze(-1)
-
-    def from_start_backward(self, dx: Tensor, x: Tensor, *, first: bool = False) -> Tensor:
-        dx = dx * self._start(first).unsqueeze(-1)
-        self._gather_start((dx * x).sum(-1), first)
-        return dx
-
-    def to_end(self, y: Tensor) -> Tensor:
-        return y * self.pairs[:, -1].unsqueeze(-1)
-
-    def to_end_backward(self, dy: Tensor, y: Tensor) -> Tensor:
-        dy = dy * self.pairs[:, -1].unsqueeze(-1)
-        self._gather_end((dy * y).sum(-1))
-        return dy
-
-    def whole(self) -> Float[Tensor, "n 1 1"]:
-        return self.start[:, -1, None, None]
-
-    def whole_backward(self, dwhole: Float[Tensor, "n k"]) -> None:
-        self._gather_whole(dwhole.sum(-1) * self.start[:, -1])
 
 
 class ChannelDecay(_Decay):
@@ -192,28 +190,6 @@ class ChannelDecay(_Decay):
         ddecayed = dP.unsqueeze(-1) * x.unsqueeze(2)
         self._gather(ddecayed * decayed, first)
         return dx, (ddecayed * pairs).sum(1)
-
-    def from_start(self, x: Tensor, *, first: bool = False) -> Tensor:
-        return x * self._start(first)
-
-    def from_start_backward(self, dx: Tensor, x: Tensor, *, first: bool = False) -> Tensor:
-        dx = dx * self._start(first)
-        self._gather_start(dx * x, first)
-        return dx
-
-    def to_end(self, y: Tensor) -> Tensor:
-        return y * self.pairs[:, -1]
-
-    def to_end_backward(self, dy: Tensor, y: Tensor) -> Tensor:
-        dy = dy * self.pairs[:, -1]
-        self._gather_end(dy * y)
-        return dy
-
-    def whole(self) -> Float[Tensor, "n k 1"]:
-        return self.start[:, -1].unsqueeze(-1)
-
-    def whole_backward(self, dwhole: Float[Tensor, "n k"]) -> None:
-        self._gather_whole(dwhole * self.start[:, -1])
 
 
 def chunk_decay(

@@ -15,14 +15,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
+def may_look(x: Tensor) -> bool:
+    """Whether numbers may be looked at: on the CPU and outside a compiler, where that costs no wait and no graph."""
+    return x.is_cpu and not torch.compiler.is_compiling()
+
+
 def plainly_finite(*tensors: Tensor | None, logarithm: Tensor | None = None) -> bool:
     """Whether everything is seen to be finite at the cost of a sum each; a logarithm may be −∞.
 
-    Only on the CPU and outside a compiler, where looking costs no synchronisation and no break of a graph; elsewhere
-    the answer is False, and the masks of this module are always computed.
+    False also where sums overflow. To be asked only where `may_look`; elsewhere the masks of this module are computed.
     """
-    if torch.compiler.is_compiling() or any(x is not None and not x.is_cpu for x in (*tensors, logarithm)):
-        return False
     if logarithm is not None and logarithm.numel() and not logarithm.detach().amax().item() < torch.inf:
         return False
     total = 0.0

@@ -22,12 +22,13 @@ def run(call: Call) -> tuple[Tensor, Tensor]:
         assert v is not None
         if state is None:
             state = v.new_zeros(v.shape[0], v.shape[2], k.shape[-1], v.shape[-1])
-        if v.shape[1] == 1 and call.reset is None:
+        looks = quarantine.may_look(v)
+        if looks and v.shape[1] == 1 and call.reset is None:
             gates = {"beta": beta, "log_decay": g, "erases": call.erases, "scale": call.scale}
             out, final = rank_one.one_step(q, k, v, state, **gates)
             if quarantine.plainly_finite(out, final):  # then so was everything that they come from
                 return out.to(call.v.dtype), final
-        if quarantine.plainly_finite(q, k, v, beta, state, logarithm=g):
+        if looks and quarantine.plainly_finite(q, k, v, beta, state, logarithm=g):
             out, final = _compute(call, q, k, v, g, beta, state)
         else:
             out, final = _quarantined(call, q, k, v, g, beta, state)
@@ -62,7 +63,6 @@ def _quarantined(
     bad = bad_rows(k) | bad_rows(v)
     if beta is not None:
         bad = bad | ~torch.isfinite(beta)
-        beta = cleared(beta, bad)
     if g is not None:
         bad = bad | (~(g < torch.inf) if g.ndim == 3 else ~(g < torch.inf).all(-1))
         g = cleared(g, bad)
