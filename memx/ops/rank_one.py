@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memx.ops import chunk
+from memx.ops import chunked_rule
+from memx.ops.chunk_layout import Layout
 from memx.ops.triangular import inverse_macs
 
 
@@ -119,8 +120,8 @@ def _in_chunks(steps: Steps, period: int, size: int | None) -> tuple[Tensor | No
     b, t, h, k = steps.write.shape
     channelwise = steps.log_decay is not None and steps.log_decay.ndim == 4
     size = min(size, period) if size else chunk_size(period, k, steps.value.shape[-1], channelwise=channelwise)
-    return chunk.run(
-        chunk.Layout(b, t, h, size, period),
+    return chunked_rule.run(
+        Layout(b, t, h, size, period),
         steps.query,
         steps.erase,
         steps.write,

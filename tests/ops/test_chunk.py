@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from memx.ops import rank_one
+from memx.ops import chunk_layout, rank_one
 from memx.ops.triangular import inverse_macs, unit_lower_inverse
 
 EXTREMES = [-20.0, -100.0, -1e4, float("-inf")]
@@ -80,16 +82,22 @@ general = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=120, database=None)
-@given(case=general, size=st.sampled_from([None, 1, 2, 3, 5, 16, 64]))
-def test_chunks_are_the_recurrence_with_every_gradient(case, size):
+slabs = st.sampled_from([1, 24, 200, chunk_layout.SLAB])
+"""From a chunk at a time to everything at once, at the sizes drawn here."""
+
+
+@settings(deadline=None, max_examples=160, database=None)
+@given(case=general, size=st.sampled_from([None, 1, 2, 3, 5, 16, 64]), slab=slabs)
+def test_chunks_are_the_recurrence_with_every_gradient(case, size, slab):
     steps = drawn(**case)
-    agree(outcome(steps, lambda s: rank_one.chunked(s, size)), outcome(steps, rank_one.recurrent))
+    with patch.object(chunk_layout, "SLAB", slab):
+        got = outcome(steps, lambda s: rank_one.chunked(s, size))
+    agree(got, outcome(steps, rank_one.recurrent))
 
 
-@settings(deadline=None, max_examples=60, database=None)
-@given(case=general, frames=st.integers(1, 3), size=st.sampled_from([None, 1, 3, 8]))
-def test_frame_states_are_the_states_at_the_ends_of_frames(case, frames, size):
+@settings(deadline=None, max_examples=100, database=None)
+@given(case=general, frames=st.integers(1, 5), size=st.sampled_from([None, 1, 3, 8]), slab=slabs)
+def test_frame_states_are_the_states_at_the_ends_of_frames(case, frames, size, slab):
     tokens = case["t"]
     steps = drawn(**case | {"t": frames * tokens, "reads": False})
 
@@ -102,7 +110,9 @@ def test_frame_states_are_the_states_at_the_ends_of_frames(case, frames, size):
             states.append(S)
         return [torch.stack(states, dim=1)]
 
-    agree(outcome(steps, lambda s: [rank_one.frame_states(s, tokens, size)]), outcome(steps, one_after_another))
+    with patch.object(chunk_layout, "SLAB", slab):
+        got = outcome(steps, lambda s: [rank_one.frame_states(s, tokens, size)])
+    agree(got, outcome(steps, one_after_another))
 
 
 def test_no_frames_have_no_states():
@@ -173,3 +183,23 @@ def test_macs_are_what_is_counted(erase, channelwise, t):
     counted, uncounted = rank_one.state_macs(t, 2, 8, 6, erase=erase, channelwise=channelwise)
     assert counter.get_total_flops() == 2 * counted
     assert (uncounted > 0) == (erase and t > 1)
+
+
+@settings(deadline=None, max_examples=100, database=None)
+@given(
+    per=st.integers(1, 9),
+    periods=st.integers(1, 6),
+    size=st.integers(1, 9),
+    slab=st.sampled_from([1, 8, 20, 100]),
+)
+def test_slabs_cover_time_once_in_whole_periods_or_parts_of_one(per, periods, size, slab):
+    layout = chunk_layout.Layout(b=1, t=per * periods, h=1, size=min(size, per), period=per)
+    with patch.object(chunk_layout, "SLAB", slab):
+        spans = list(layout.slabs(channels=2))
+    assert [i for span, _ in spans for i in range(span.start, span.stop)] == list(range(layout.t))
+    for span, part in spans:
+        assert part.t == span.stop - span.start
+        whole = part.t % per == 0 and span.start % per == 0
+        assert whole or span.start // per == (span.stop - 1) // per
+        assert span.stop % per == 0 or part.t % part.size == 0
+        assert part.chunks == 1 or 2 * part.chunks * part.size <= slab
