@@ -24,6 +24,12 @@ def phantom(
     size: Annotated[
         int | None, typer.Option(min=64, help="Rows of a frame; none: 256 (camus), 112 (echonet).", show_default=False)
     ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=2, help="Frames a clip; none: as heart and frame rate give.", show_default=False)
+    ] = None,
+    lost: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of frames in which part of the sector has no echoes.")
+    ] = 0.0,
 ) -> None:
     """Write a phantom data set: simulated apical echocardiograms with exact masks and known ejection fractions."""
     from memx.cli.progress import bar
@@ -34,6 +40,13 @@ def phantom(
         raise UserError(unknown("layout", layout, ["camus", "echonet"]))
     with bar("phantom", patients, "patients") as advance:
         phantoms.write(
-            out, layout=layout, patients=patients, seed=seed, size=size, progress=lambda done, total: advance()
+            out,
+            layout=layout,
+            patients=patients,
+            seed=seed,
+            size=size,
+            frames=frames,
+            lost=lost,
+            progress=lambda done, total: advance(),
         )
     typer.echo(f"wrote {patients} patient{'s' * (patients > 1)} to {out} ({layout} layout, seed {seed})")

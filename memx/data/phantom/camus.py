@@ -17,8 +17,8 @@ _LISTS = {"train": "training", "val": "validation", "test": "testing"}
 class Writer:
     """Adds patients to `root`; on leaving, writes the lists of the split."""
 
-    def __init__(self, root: Path, *, size: int, frames: int | None, aspect: float) -> None:
-        self.root, self.size, self.frames, self.aspect = root, size, frames, aspect
+    def __init__(self, root: Path, *, size: int, frames: int | None, aspect: float, lost: float) -> None:
+        self.root, self.size, self.frames, self.aspect, self.lost = root, size, frames, aspect, lost
         self.lists: dict[str, list[str]] = {part: [] for part in _LISTS}
 
     def __enter__(self) -> Writer:
@@ -40,7 +40,7 @@ class Writer:
         folder = self.root / "database_nifti" / name
         folder.mkdir(parents=True)
         for view in VIEWS:
-            clip = simulate(person, view, size=self.size, aspect=self.aspect, frames=self.frames)
+            clip = simulate(person, view, size=self.size, aspect=self.aspect, frames=self.frames, lost=self.lost)
             stem = f"{name}_{view}"
             for suffix, array in (("", clip.video), ("_gt", clip.labels)):
                 _save(folder / f"{stem}_half_sequence{suffix}.nii.gz", array, clip)

@@ -14,6 +14,7 @@ import numpy as np
 
 from memx._version import __version__
 from memx.data.phantom import camus, echonet
+from memx.data.phantom.contact import MOST
 from memx.data.phantom.population import Patient, patient
 from memx.errors import UserError, unknown
 from memx.files import cannot_write
@@ -33,6 +34,7 @@ def write(
     size: int | None = None,
     frames: int | None = None,
     aspect: float = 2.0,
+    lost: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Write a phantom data set and return its summary, which also lies in its root as `memx.json`.
@@ -42,6 +44,7 @@ def write(
     size      rows of a picture: 256 for camus, 112 (square) for echonet
     frames    frames a clip; None: what the patient's heart rate and frame rate give
     aspect    width of a pixel over its height, camus only: 2 as in CAMUS's older release, 1 for square pixels
+    lost      share of frames in which part of the sector has no echoes (`simulate`)
     progress  called with (patients done, patients in all)
 
     The data set is written beside `out` under another name and renamed when it is whole. Raises UserError when `out`
@@ -50,7 +53,7 @@ def write(
     out = Path(out)
     if size is None:
         size = 112 if layout == "echonet" else 256
-    _check(out, layout, patients, seed, size, frames, aspect)
+    _check(out, layout, patients, seed, size, frames, aspect, lost)
     people = [patient(seed, index) for index in range(patients)]
     splits = split(patients, seed)
     try:
@@ -61,7 +64,7 @@ def write(
     try:
         partial.chmod(0o755)
         written = []
-        with _LAYOUTS[layout].Writer(partial, size=size, frames=frames, aspect=aspect) as writer:
+        with _LAYOUTS[layout].Writer(partial, size=size, frames=frames, aspect=aspect, lost=lost) as writer:
             for done, person in enumerate(people):
                 written.append({**writer.add(person, splits[done]), **_truth(person, splits[done])})
                 if progress is not None:
@@ -74,6 +77,7 @@ def write(
             "size": size,
             "frames": frames,
             "aspect": aspect if layout == "camus" else 1.0,
+            "lost": lost,
             "splits": {name: splits.count(name) for name in ("train", "val", "test")},
             "patients": written,
         }
@@ -110,7 +114,9 @@ def _truth(person: Patient, part: str) -> dict[str, Any]:
     }
 
 
-def _check(out: Path, layout: str, patients: int, seed: int, size: int, frames: int | None, aspect: float) -> None:
+def _check(
+    out: Path, layout: str, patients: int, seed: int, size: int, frames: int | None, aspect: float, lost: float
+) -> None:
     if layout not in get_args(LayoutName):
         raise UserError(unknown("layout", layout, get_args(LayoutName)))
     if patients < 1:
@@ -123,6 +129,8 @@ def _check(out: Path, layout: str, patients: int, seed: int, size: int, frames: 
         raise UserError(f"frames must be at least 2 (ED and ES), got {frames}")
     if not 0.25 <= aspect <= 4:
         raise UserError(f"aspect must be between 0.25 and 4, got {aspect:g}")
+    if not 0 <= lost <= MOST:
+        raise UserError(f"lost must be between 0 and {MOST:g}, the share of lost frames, got {lost:g}")
     if out.is_symlink() or out.is_file():
         raise UserError(f"{out} is a file or a link; a data set is a folder. Choose another name.")
     if out.is_dir() and any(out.iterdir()):

@@ -28,8 +28,8 @@ _TRACINGS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
 class Writer:
     """Adds patients to `root`; on leaving, writes the two tables."""
 
-    def __init__(self, root: Path, *, size: int, frames: int | None, aspect: float) -> None:
-        self.root, self.size, self.frames = root, size, frames
+    def __init__(self, root: Path, *, size: int, frames: int | None, aspect: float, lost: float) -> None:
+        self.root, self.size, self.frames, self.lost = root, size, frames, lost
         self.files: list[tuple] = []
         self.tracings: list[tuple] = []
 
@@ -56,6 +56,7 @@ class Writer:
                 span="cycle",
                 fps=FPS,
                 square=True,
+                lost=self.lost,
             )
         except ValueError as error:
             raise UserError(f"frames={self.frames}: {error}. Leave frames out to take what each needs.") from None

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from scipy.ndimage import label
 
 from memx.data.phantom import anatomy, cycle, tissue, ultrasound
+from memx.data.phantom.contact import contact
 from memx.data.phantom.population import Patient
 from memx.data.phantom.scatterers import scatter
 from memx.data.phantom.solid import ViewName
@@ -51,6 +52,7 @@ def simulate(
     span: Literal["half", "cycle"] = "half",
     fps: float = 50.0,
     square: bool = False,
+    lost: float = 0.0,
     images: bool = True,
 ) -> Simulation:
     """Simulate one view of one patient.
@@ -60,6 +62,7 @@ def simulate(
     frames   number of frames; None: what heart rate and frame rate give
     span     `half`: ED to ES (in some patients ES to ED) as in CAMUS; `cycle`: a full cycle or more at `fps`
     square   size × size square pixels instead
+    lost     share of frames, never the first or ED, in which part of the sector has no echoes; the labels stay
     images   False leaves the video black and costs no time: the truth alone
     """
     seen = patient.views[view]
@@ -81,7 +84,9 @@ def simulate(
         tissues = tissue.ribbons(patient, view, shape, ultrasound.gaps(patient))
         scatterers = scatter(tissues, patient.rng(50, stream))
         machine = ultrasound.scanner(patient, view, size)
-        video = ultrasound.film(machine, scatterers, range(1, count + 1), grid, patient.rng(60, stream))
+        kept = (0, timing.ed)
+        gain = contact(patient, view, frames=count, lines=machine.lines, share=lost, kept=kept)
+        video = ultrasound.film(machine, scatterers, range(1, count + 1), grid, patient.rng(60, stream), gain)
     return Simulation(
         video=video,
         labels=labels,

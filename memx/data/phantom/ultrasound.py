@@ -142,9 +142,14 @@ def scanner(patient: Patient, view: ViewName, rows: int) -> Scanner:
 
 
 def film(
-    scan: Scanner, scatterers: Scatterers, frames: range, grid: Grid, rng: np.random.Generator
+    scan: Scanner,
+    scatterers: Scatterers,
+    frames: range,
+    grid: Grid,
+    rng: np.random.Generator,
+    gain: Float[np.ndarray, "t lines"],
 ) -> UInt8[np.ndarray, "t y x"]:
-    """Image the scatterers in the given frames of their motion."""
+    """Image the scatterers in the given frames of their motion; `gain` is the factor of each line's echoes."""
     dr, da = scan.step
     shape = (scan.samples, scan.lines)
     axial = max(float(scan.axial / dr), 0.6)
@@ -169,9 +174,11 @@ def film(
         sharp = gaussian_filter1d(field, narrow, axis=1, mode="constant", truncate=3.0)
         blurred = gaussian_filter1d(field, 2.5 * narrow, axis=1, mode="constant", truncate=3.0) * np.float32(1.6)
         lobes = gaussian_filter1d(field, 6 * narrow, axis=1, mode="constant", truncate=2.5) * np.float32(2.5)
-        field = (sharp + near * (blurred - sharp) + scan.sidelobe * lobes) * unit * loss
+        field = (sharp + near * (blurred - sharp) + scan.sidelobe * lobes) * unit * (loss * np.float32(gain[i]))
         field = field + noise * _white(rng, shape)
-        power = gaussian_filter(field.real**2 + field.imag**2, (0.8 * scan.smooth, scan.smooth)) + fog
+        power = gaussian_filter(field.real**2 + field.imag**2, (0.8 * scan.smooth, scan.smooth)) + fog * np.float32(
+            gain[i] ** 2
+        )
         grey = (10 * np.log10(power + 1e-9) - scan.top_db + scan.range_db) / scan.range_db
         grey = np.clip(grey, 0, 1) ** scan.gamma
         out[i, pixels.inside] = np.clip(255 * pixels.sample(grey) + 0.5, 0, 255).astype(np.uint8)
