@@ -23,6 +23,7 @@ from memx.memory.base import Cost, Memory, Shape
 from memx.memory.laws import LAWS
 from memx.recipe import Recipe
 from memx.registry import Entry, registries
+from memx.zoo import System, systems
 
 PLURALS = {
     "memory": "Memories",
@@ -73,6 +74,7 @@ def pages() -> dict[str, str]:
         "reference/recipe.md": _recipe(),
         **{f"reference/{kind}.md": _kind(kind) for kind in KINDS},
         "reference/laws.md": _laws(),
+        **{f"zoo/{name}.md": _card(system) for name, system in systems().items()},
     }
 
 
@@ -276,9 +278,16 @@ def _commands() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _card(system: System) -> str:
+    """A system's card, its links as they are in the documentation."""
+    return system.card.read_text(encoding="utf-8").replace("](../../docs/", "](../")
+
+
 def _walk(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
+            if command.invoke_without_command:
+                yield f"{prefix} {name}", command
             yield from _walk(command, f"{prefix} {name}")
         else:
             yield f"{prefix} {name}", command

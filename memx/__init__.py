@@ -51,6 +51,7 @@ _MODULES = (
     "registry",
     "profile",
     "report",
+    "inspect",
 )
 __all__ = [
     "CheckpointError",

@@ -36,8 +36,9 @@ class CheckpointError(UserError):
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` was probably meant to be, or None."""
-    matches = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    spelt = {name.casefold(): name for name in known}
+    matches = difflib.get_close_matches(str(word).casefold(), list(spelt), n=1, cutoff=0.6)
+    return spelt[matches[0]] if matches else None
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> str:

@@ -197,6 +197,8 @@ class Recipe(Section):
     def hash(self) -> str:
         """Twelve hexadecimal digits of what decides the trained weights, and of the plug-ins' code."""
         parts = {**self.decisive(), "plugins": self.plugin_digests}
+        if self.objects > 1:  # whose order is that of the model's identities
+            parts["objects"] = list(self.data.structures)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -316,7 +318,7 @@ def _write(data: Mapping[str, Any], model: type[BaseModel] | None, depth: int) -
 
 def _scalar(value: Any) -> str:
     return (
-        yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
+        yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
         .removesuffix("\n")
         .removesuffix("\n...")
     )

@@ -33,6 +33,8 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
+SYSTEM_FILE = "system.yaml"
+"""What a folder of the zoo says of its system (memx.zoo.system); no recipe."""
 REPLACED_WHOLE: frozenset[Place] = frozenset({("data", "structures")})
 """Mappings whose keys are the user's own words: a child file or an override replaces them, keys and all."""
 
@@ -260,13 +262,15 @@ def find_recipe(name: str | Path) -> Path:
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that travel with memx, by name: those of `recipes/`, and those of each system in `zoo/`."""
     found: dict[str, Path] = {}
-    for folder in _shipped_folders():
+    for folder in shipped_folders():
         for path in sorted(folder.rglob("*.yaml")):
-            found.setdefault(path.stem, path)
+            if path.name != SYSTEM_FILE:
+                found.setdefault(path.stem, path)
     return found
 
 
-def _shipped_folders() -> Sequence[Path]:
+def shipped_folders() -> Sequence[Path]:
+    """The folders that travel with memx: `recipes` and `zoo`."""
     package = Path(__file__).resolve().parent
     inside = [package / "recipes", package / "zoo"]  # an installed wheel
     checkout = [package.parent / "recipes", package.parent / "zoo"]  # a source checkout

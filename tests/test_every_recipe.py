@@ -9,10 +9,12 @@ import torch
 
 from memx import Recipe, build
 from memx.engine.optim import make_optimizer
+from memx.recipe_source import SYSTEM_FILE
 from memx.registry import build_part
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "zoo").rglob("*.yaml")])
+FOUND = [*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "zoo").rglob("*.yaml")]
+RECIPES = sorted(path for path in FOUND if path.name != SYSTEM_FILE)
 
 
 def test_there_are_recipes() -> None:

@@ -191,3 +191,11 @@ def test_building_is_deterministic_in_the_seed() -> None:
         torch.manual_seed(recipe.seed)
         states.append(build(recipe).state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_order_of_structures_is_kept_and_counts() -> None:
+    text = "model: {type: mask_propagator, identities: 2}\ndata: {structures: {lv: [1], la: [3]}}\n"
+    recipe = Recipe.from_yaml(text)
+    turned = Recipe.from_yaml(text.replace("lv: [1], la: [3]", "la: [3], lv: [1]"))
+    assert list(recipe.data.structures) == list(Recipe.from_yaml(recipe.to_yaml()).data.structures) == ["lv", "la"]
+    assert recipe.hash == Recipe.from_yaml(recipe.to_yaml()).hash != turned.hash

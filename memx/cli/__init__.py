@@ -8,7 +8,24 @@ from typing import Annotated
 import typer
 
 from memx._version import __version__
-from memx.cli import bench, check, data, demo, env, evaluate, list_, predict, schema, show, train
+from memx.cli import (
+    bench,
+    check,
+    data,
+    demo,
+    env,
+    evaluate,
+    export,
+    import_,
+    inspect,
+    list_,
+    predict,
+    reproduce,
+    schema,
+    show,
+    train,
+    zoo,
+)
 from memx.errors import UserError
 
 app = typer.Typer(
@@ -38,11 +55,16 @@ def options(
 app.command("train", rich_help_panel="Experiments")(train.train)
 app.command("eval", rich_help_panel="Experiments")(evaluate.evaluate)
 app.command("predict", rich_help_panel="Experiments")(predict.predict)
+app.command("inspect", rich_help_panel="Experiments")(inspect.inspect)
+app.add_typer(import_.app, name="import", rich_help_panel="Experiments")
+app.command("export", rich_help_panel="Experiments")(export.export)
 app.command("demo", rich_help_panel="Experiments")(demo.demo)
+app.command("reproduce", rich_help_panel="Experiments")(reproduce.reproduce)
 app.command("list", rich_help_panel="Components and recipes")(list_.list_)
 app.command("show", rich_help_panel="Components and recipes")(show.show)
 app.command("check", rich_help_panel="Components and recipes")(check.check)
 app.command("schema", rich_help_panel="Components and recipes")(schema.schema)
+app.add_typer(zoo.app, name="zoo", rich_help_panel="Components and recipes")
 app.add_typer(data.app, name="data", rich_help_panel="Data and machine")
 app.add_typer(bench.app, name="bench", rich_help_panel="Data and machine")
 app.command("env", rich_help_panel="Data and machine")(env.env)

@@ -71,7 +71,8 @@ def ops(
 ) -> None:
     """Time the gated delta rule in memx and in other packages, in turns, after checking that they agree.
 
-    An implementation that does not agree is not timed; the exit status is then 1.
+    An implementation that does not agree is not timed; the exit status is then 1, as it is where one that was named
+    has no figure, or none has.
     """
     import json
 
@@ -87,6 +88,8 @@ def ops(
 
     if out is not None and out.exists():
         raise UserError(f"--out {out}: is there already; remove it or choose another name")
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}; make it, or choose another")
     chosen = pick_device(device)
     named = {what.value for what in only or What}
     settings = ops_bench.Settings(
@@ -110,5 +113,10 @@ def ops(
     if out is not None:
         write_text(out, text)
         typer.echo(f"wrote {out}", err=as_json)
-    if measured.disagreements:
+    figures = {cell.peer for cell in measured.cells if cell.values}
+    if without := [name for name in peer or () if name not in figures]:
+        typer.echo(f"error: no figure of {', '.join(without)}: the report says why", err=True)
+    elif not figures:
+        typer.echo("error: nothing was measured: the report says why", err=True)
+    if measured.disagreements or without or not figures:
         raise typer.Exit(1)

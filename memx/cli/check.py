@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,20 +71,22 @@ def check(
     console = Console(highlight=False, quiet=as_json)
     mistakes: list[str] = []
     built: list[RecipeReport] = []
-    for name in recipes:
-        try:
-            built.append(check_recipe(name, overrides))
-        except UserError as error:
-            mistakes.append(str(error))
-    if built:
-        show_recipes(built, console)
     sizes = Sizes(key_dim or Sizes.key_dim, value_dim or Sizes.value_dim, tokens or Sizes.tokens)
     held: list[MemoryReport] = []
-    for file in files:
-        try:
-            held += _check_file(file, examples, seed or 0, sizes, console, first=not (built or held))
-        except UserError as error:
-            mistakes.append(str(error))
+    # what a file prints is its author's, and no part of a report that is read by a program
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        for name in recipes:
+            try:
+                built.append(check_recipe(name, overrides))
+            except UserError as error:
+                mistakes.append(_meant(name) or str(error))
+        if built:
+            show_recipes(built, console)
+        for file in files:
+            try:
+                held += _check_file(file, examples, seed or 0, sizes, console, first=not (built or held))
+            except UserError as error:
+                mistakes.append(str(error))
     if as_json:
         report = {"recipes": [r.json() for r in built], "memories": [m.json() for m in held], "mistakes": mistakes}
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
@@ -96,18 +100,37 @@ def _is_python(word: str) -> bool:
     return Path(word).suffix == ".py"
 
 
+def _meant(name: str) -> str:
+    """What to say of a recipe that is not there, but something else of its name is; nothing otherwise."""
+    from memx.errors import RecipeError
+    from memx.recipe_source import find_recipe
+
+    try:
+        find_recipe(name)
+        return ""
+    except RecipeError:
+        pass
+    if Path(name).is_dir():
+        return f"{name} is a folder: name a recipe, or the Python file that registers a memory"
+    if (file := Path(f"{name}.py")).is_file() and not Path(name).suffix:
+        return f"{name} is no recipe; for the memories of the Python file say `memx check {file}`"
+    return ""
+
+
 def _check_file(
     file: Path, examples: int | None, seed: int, sizes: Sizes, console: Console, *, first: bool
 ) -> list[MemoryReport]:
     """Hold every memory of a file to every law, and print as it goes."""
     from memx.cli.check_memory import MemoryReport, facts_of
     from memx.cli.memory_report import Report
+    from memx.memory.author import hold_to_contract
     from memx.memory.from_file import memories_in
     from memx.memory.laws import LAWS
     from memx.memory.verify import EXAMPLES, Verdict, verify
 
     shown, reports = Report(console), []
     for entry in memories_in(file):
+        hold_to_contract(entry)
         if reports or not first:
             console.print()
         shown.head(entry, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from memx.memory.base import Memory, Shape
 from memx.memory.drawing import space_of
 from memx.memory.from_file import line_in
-from memx.memory.laws import BrokenLawError, Case
+from memx.memory.laws import AT_LENGTH, BrokenLawError, Case
 from memx.memory.laws.cost import declares_cost
 from memx.memory.laws.outcome import all_forms
 from memx.memory.verify import Break, Verdict
@@ -62,6 +63,18 @@ class MemoryReport:
         """What of its options is not drawn, a sentence each."""
         return space_of(self.entry).left_out
 
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """The largest clips and frames in which laws were kept: of those that are held at length, and of the others."""
+        found = []
+        for at_length in (True, False):
+            kept = [v for v in self.verdicts if v.outcome == "kept" and (v.law in AT_LENGTH) is at_length]
+            if kept:
+                frames, tokens = max(v.frames for v in kept), max(v.tokens for v in kept)
+                laws = ", ".join(v.name for v in kept) if at_length else "the other laws"
+                found.append(f"{frames} frames and {tokens} tokens a frame: {laws}")
+        return tuple(found)
+
     def json(self) -> dict[str, Any]:
         """The report as plain data."""
         facts = asdict(self.facts)
@@ -80,6 +93,8 @@ class MemoryReport:
 
     def _law(self, verdict: Verdict) -> dict[str, Any]:
         facts = {"law": verdict.name, "states": verdict.states, "outcome": verdict.outcome, "cases": verdict.cases}
+        if verdict.cases:
+            facts["up_to"] = {"frames": verdict.frames, "tokens": verdict.tokens}
         if verdict.reason:
             facts["reason"] = verdict.reason
         if verdict.broken:
@@ -174,4 +189,7 @@ def _parameters(memory: Memory) -> int:
 def _crash(error: Exception, file: Path) -> str:
     place = line_in(file, error)
     where = f" (line {place[0]} of {file.name}, in {place[1]})" if place else ""
-    return f"{type(error).__name__}: {str(error).strip().rstrip('.')}{where}".replace(": (", " (")
+    says = f"{type(error).__name__}: {str(error).strip().rstrip('.')}{where}".replace(": (", " (")
+    if re.search("in-?place operation", str(error)):
+        says += ". Something is changed in place that gradients need: write x = x * a for x *= a or x.mul_(a)"
+    return says

@@ -16,6 +16,7 @@ from memx.models.base import VideoModel
 from memx.models.build import build
 from memx.models.padding import padded_size
 from memx.recipe import Recipe
+from memx.registry import memories
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def check_recipe(name: str, overrides: list[str]) -> RecipeReport:
         recipe=recipe.name,
         hash=recipe.hash,
         parameters=sum(p.numel() for p in model.parameters()),
-        memory=None if memory is None else type(memory).__name__,
+        memory=None if memory is None else _name_of(memory),
         data=_describe_data(recipe),
         cautions=_cautions(model, recipe),
     )
@@ -60,6 +61,12 @@ def show_recipes(reports: list[RecipeReport], console: Console) -> None:
     for report in reports:
         for caution in report.cautions:
             console.print(Text.assemble(("caution: ", "bold yellow"), f"recipe {report.recipe}: {caution}"))
+
+
+def _name_of(memory: object) -> str:
+    """The name that the memory's class is registered under, or the class's own."""
+    names = [entry.name for entry in memories.known() if entry.factory is type(memory)]
+    return names[0] if names else type(memory).__name__
 
 
 def _step_once(model: VideoModel, recipe: Recipe) -> None:

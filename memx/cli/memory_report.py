@@ -92,7 +92,7 @@ class Report:
         if len(lines[-1]) > self.console.width:
             lines[-1] = lines[-1].replace("(memory_in(", "(\n    memory_in(", 1).replace("), Case(", "),\n    Case(", 1)
             lines[-1] = f"{lines[-1][:-1]},\n)"
-        self.console.print(Text("  in Python:", style="dim"))
+        self.console.print(Text("in Python:", style="dim"))
         self.console.print(Text("\n".join(lines), style="cyan"), soft_wrap=True)
 
     def facts(self, report: MemoryReport) -> None:
@@ -112,6 +112,8 @@ class Report:
             shown["forms"] = ", ".join(facts.forms)
         if facts.parameters is not None:
             shown["parameters"] = f"{facts.parameters:,}"
+        if report.reached:
+            shown["held up to"] = "\n".join(report.reached)
         if report.left_out:
             shown["not drawn"] = "\n".join(report.left_out)
         self.console.print()
@@ -121,7 +123,8 @@ class Report:
         """The last line."""
         counts = {outcome: sum(v.outcome == outcome for v in report.verdicts) for outcome in MARKS}
         parts = [f"{count} {'laws ' if not i else ''}{outcome}" for i, (outcome, count) in enumerate(counts.items())]
-        cases = f"{sum(v.cases for v in report.verdicts):,} cases, seed {report.seed}"
+        kept = sum(v.cases for v in report.verdicts)
+        cases = f"{kept:,} cases, seed {report.seed}" if kept else f"seed {report.seed}"
         mark, style = MARKS["kept" if report.kept else "broken"]
         self.console.print()
         self.console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import typing
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ def show(
     kind: Annotated[
         str, typer.Argument(help="memory, fusion, encoder, decoder, model, layout, transform, loss … or recipe")
     ],
-    name: Annotated[str, typer.Argument(help="Its name, as `memx list` prints it.")],
+    name: Annotated[str | None, typer.Argument(help="Its name, as `memx list` prints it.", show_default=False)] = None,
     overrides: Overrides = None,
     plugin: Plugins = None,
 ) -> None:
@@ -34,6 +35,8 @@ def show(
 
     load_plugins(plugin)
     console = Console(highlight=False)
+    if name is None:
+        raise UserError(_meant(kind))
     if kind == "recipe":
         text = Recipe.load(name, overrides or []).to_yaml()
         if console.is_terminal:
@@ -45,7 +48,7 @@ def show(
         raise UserError(f"overrides change recipes; {kind} {name} is a component")
     entry = registry(kind)[name]
     console.print(Text.assemble((f"{entry.kind} ", "dim"), (entry.name, "bold cyan")))
-    console.print(Text(reflow(entry.doc)))
+    console.print(Text(hanging(reflow(entry.doc), console.width)))
     console.print()
     if entry.options.model_fields:
         table = Table(title="options", title_justify="left", box=None, pad_edge=False, title_style="bold")
@@ -60,7 +63,29 @@ def show(
     console.print(Text.assemble(("facts  ", "bold"), ", ".join(entry.facts) or "none"))
     if kind == "memory":
         for label, value in memory_facts(entry).items():
-            console.print(Text.assemble((f"{label}  ", "bold"), value))
+            console.print(Text.assemble((f"{label:5}  ", "bold"), value))
+
+
+def _meant(word: str) -> str:
+    """What to say to one word, where a kind and a name are wanted."""
+    from memx.registry import registries
+
+    if word in registries() or word == "recipe":
+        return f"name the {word}, as `memx list {word}` prints it: memx show {word} NAME"
+    kinds = [kind for kind, components in registries().items() if word in components]
+    if kinds:
+        return "say the kind, too: " + " or ".join(f"`memx show {kind} {word}`" for kind in kinds)
+    return f"no component is called {word!r}; say a kind and a name that `memx list` prints: `memx show memory linear`"
+
+
+def hanging(doc: str, width: int) -> str:
+    """Indented lines that are wider than the terminal go on under themselves, further in."""
+    lines: list[str] = []
+    for line in doc.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 4)
+        long = line.startswith(" ") and len(line) > width
+        lines += textwrap.wrap(line, width, subsequent_indent=indent) if long else [line]
+    return "\n".join(lines)
 
 
 def reflow(doc: str) -> str:

@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch.nn import functional
 
-from memx.data.dataset import with_channels
-from memx.data.streams import Stream, sector_box
+from memx.data.streams import Stream
 from memx.data.writers import open_mask_writer
-from memx.engine.segment import inference_precision, label_map
+from memx.engine.segment import Box, segment_stream, shown_box
 from memx.errors import DataError
 from memx.files import atomic, write_text
 from memx.metrics.clinical import EjectionFraction, ejection_fraction, find_ed_es, single_plane_volume
@@ -25,8 +22,6 @@ from memx.recipe import Recipe
 from memx.report.aspect import square_pixels
 from memx.report.figures import area_curve
 from memx.report.overlay import OverlayVideo, draw_overlay
-
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,6 @@ class Prediction:
     notes: tuple[str, ...] = ()
 
 
-@torch.no_grad()
 def predict_clip(
     model: VideoModel,
     recipe: Recipe,
@@ -76,7 +70,7 @@ def predict_clip(
     The clip is decoded and written one frame at a time; what is kept is the model's state and two numbers a frame.
     With `crop="auto"` the model is shown the ultrasound sector only, as in training; masks are written at full size.
     """
-    box = sector_box(stream) if crop == "auto" else (0, stream.size[0], 0, stream.size[1])
+    box = shown_box(stream, crop)
     structures = recipe.data.structures
     values = np.array([0, *written_labels(structures).values()], dtype=np.uint8)
     pixel_area = stream.spacing[0] * stream.spacing[1] if stream.spacing else 1.0
@@ -84,28 +78,18 @@ def predict_clip(
     volumes = []
     overlay = folder / "overlay.mp4"
     labels = written_labels(structures)
-    state = model.init_state(1, recipe.objects, device=device)
     with (
         open_mask_writer(stream, folder / "masks", structures=labels) as writer,
         OverlayVideo(overlay, fps=stream.fps or 25.0) as video,
     ):
-        for number, frame in enumerate(stream):
-            image = with_channels(frame[None], recipe.data.channels)
-            top, bottom, left, right = box
-            shown = functional.interpolate(
-                image[..., top:bottom, left:right], size=recipe.data.size, mode="bilinear", antialias=True
-            )
-            with inference_precision(device, recipe.train.precision):
-                output, state = model.step(shown.clamp(0, 1).to(device), state)
-            numbers = np.zeros(stream.size, dtype=np.int64)
-            numbers[top:bottom, left:right] = label_map(output.logits, (bottom - top, right - left))[0].cpu().numpy()
-            mask = values[numbers]
+        for number, found in enumerate(segment_stream(model, recipe, stream, box, device=device)):
+            mask = values[found.labels]
             writer.write(mask)
-            seen, drawn = square_pixels(frame, mask, stream.spacing)
+            seen, drawn = square_pixels(found.frame, mask, stream.spacing)
             video.write(draw_overlay(seen, drawn, structures=labels, caption=f"frame {number + 1}"))
             for index, name in enumerate(structures, start=1):
-                areas[name].append(float((numbers == index).sum()) * pixel_area)
-            volumes.append(single_plane_volume(numbers == 1, stream.spacing))
+                areas[name].append(float((found.labels == index).sum()) * pixel_area)
+            volumes.append(single_plane_volume(found.labels == 1, stream.spacing))
             on_frame()
     curve = [volume.value for volume in volumes]
     phases = find_ed_es(curve)

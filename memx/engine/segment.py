@@ -1,11 +1,66 @@
-"""What evaluation and prediction share: from a model's output to label maps at the frame's own size."""
+"""What evaluation, prediction and inspection share: a clip through a model, its output as masks of its own size."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+
+from memx.data.dataset import with_channels
+from memx.data.streams import Stream, sector_box
+from memx.memory.state import State
+from memx.models.base import VideoModel
+from memx.models.output import Output
+from memx.recipe import Recipe
+
+Box = tuple[int, int, int, int]
+"""Rows and columns of a frame that the model is shown: top, bottom, left, right."""
+
+
+@dataclass(frozen=True)
+class SegmentedFrame:
+    """A frame of a clip on disk, as it is and as the model saw it.
+
+    frame    (c, y, x) at the clip's own size, in [0, 1]
+    labels   (y, x) at the clip's own size: 0 background, 1 … objects
+    output   what the model returned at the recipe's size, a batch of one
+    state    the model's state after the frame
+    """
+
+    frame: Float[Tensor, "c y x"]
+    labels: Int[np.ndarray, "y x"]
+    output: Output
+    state: State
+
+
+def shown_box(stream: Stream, crop: Literal["auto", "none"]) -> Box:
+    """What a model is shown of a clip: with `auto` the ultrasound sector, as in training, else the whole frame."""
+    return sector_box(stream) if crop == "auto" else (0, stream.size[0], 0, stream.size[1])
+
+
+def segment_stream(
+    model: VideoModel, recipe: Recipe, stream: Stream, box: Box, *, device: str = "cpu"
+) -> Iterator[SegmentedFrame]:
+    """Segment a clip on disk frame by frame, in constant memory, without gradients."""
+    top, bottom, left, right = box
+    state = model.init_state(1, recipe.objects, device=device)
+    for frame in stream:
+        image = with_channels(frame[None], recipe.data.channels)
+        shown = functional.interpolate(
+            image[..., top:bottom, left:right], size=recipe.data.size, mode="bilinear", antialias=True
+        )
+        with torch.no_grad(), inference_precision(device, recipe.train.precision):
+            output, state = model.step(shown.clamp(0, 1).to(device), state)
+            found = label_map(output.logits, (bottom - top, right - left))[0].cpu().numpy()
+        labels = np.zeros(stream.size, dtype=np.int64)
+        labels[top:bottom, left:right] = found
+        yield SegmentedFrame(frame, labels, output, state)
 
 
 def label_map(logits: Float[Tensor, "n c y x"], size: tuple[int, int]) -> Int[Tensor, "n Y X"]:

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memx.memory._cost import bytes_moved
-from memx.memory._features import FeatureMap, KeyNorm, feature_map, feature_map_operations
+from memx.memory._decay import DecayPer, pooled
+from memx.memory._features import FeatureMap, KeyNorm, feature_map, feature_map_operations, known_map
 from memx.memory._frame_writes import FrameWrite, WriteMacs
 from memx.memory.base import Cost, Memory, Shape, Tokens, state_dtype
 from memx.memory.state import State
@@ -56,7 +57,7 @@ class AffineMemory(Memory):
         if value_dim % heads:
             raise ValueError(f"heads must divide the value channels: {heads} does not divide {value_dim}")
         self.key_dim, self.value_dim, self.heads, self.rows = key_dim, value_dim, heads, rows or key_dim
-        self.key_map: FeatureMap | KeyNorm = key_map
+        self.key_map: FeatureMap | KeyNorm = known_map(key_map)
         self.normalized = normalized
 
     def frame_write(self, frame: Tokens) -> FrameWrite:
@@ -77,6 +78,11 @@ class AffineMemory(Memory):
     def queries(self, query: Float[Tensor, "*batch n k"]) -> Float[Tensor, "*batch n r"]:
         """The queries as they meet the rows of S."""
         return feature_map(query, self.key_map)
+
+    def meet_decay(self, log_decay: Float[Tensor, "b h n *k"], per: DecayPer) -> Float[Tensor, "b h *nk"]:
+        """The log-decays of a frame's tokens, or once a frame their mean, met as `alpha`."""
+        axes = "b h" if per == "frame" else "b h n"
+        return self.meet("alpha", pooled(log_decay, per), f"{axes} k" if log_decay.ndim == 4 else axes, log=True)
 
     def recall(self, S: Float[Tensor, "b h r V"], frame: Tokens, leaves: State) -> Float[Tensor, "b o n v"]:
         """What the queries of `frame`, mapped by `queries`, read: qᵀ S.

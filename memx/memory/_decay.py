@@ -60,8 +60,14 @@ def over_the_frame(
     return from_here[:, :, 0], later
 
 
-def as_met(log_decay: Float[Tensor, "b h n *k"], per: DecayPer) -> Float[Tensor, "b h n *k"]:
-    """Log-decays as the tokens meet them: their own, or the frame's mean before its first token and none after."""
+def pooled(log_decay: Float[Tensor, "b h n *k"], per: DecayPer) -> Float[Tensor, "b h *nk"]:
+    """Log-decays of a frame: its tokens' own, or once their mean."""
+    return log_decay.mean(2) if per == "frame" else log_decay
+
+
+def as_met(log_decay: Float[Tensor, "b h *nk"], per: DecayPer, tokens: int) -> Float[Tensor, "b h n *k"]:
+    """Pooled log-decays as `tokens` meet them: their own, or the frame's before its first token and none after."""
     if per == "token":
         return log_decay
-    return torch.cat([log_decay.mean(2, keepdim=True), torch.zeros_like(log_decay[:, :, 1:])], dim=2)
+    none = log_decay.new_zeros(*log_decay.shape[:2], tokens - 1, *log_decay.shape[2:])
+    return torch.cat([log_decay.unsqueeze(2), none], dim=2)

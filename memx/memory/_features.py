@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +10,16 @@ from torch.nn import functional as F
 
 FeatureMap = Literal["softmax", "elu", "relu", "identity"]
 KeyNorm = Literal["softmax", "l2", "none"]
+
+
+_MAPS = {*get_args(FeatureMap), *get_args(KeyNorm)}
+
+
+def known_map(name: FeatureMap | KeyNorm) -> FeatureMap | KeyNorm:
+    """`name`, where there is such a map. Raises ValueError where there is not."""
+    if name not in _MAPS:
+        raise ValueError(f"there is no feature map {name!r}; there are {', '.join(sorted(_MAPS))}")
+    return name
 
 
 def feature_map(x: Float[Tensor, "*batch k"], name: FeatureMap | KeyNorm) -> Float[Tensor, "*batch k"]:
@@ -22,9 +32,8 @@ def feature_map(x: Float[Tensor, "*batch k"], name: FeatureMap | KeyNorm) -> Flo
         return x.relu()
     if name == "l2":
         return F.normalize(x, dim=-1)
-    if name in ("identity", "none"):
-        return x
-    raise ValueError(f"there is no feature map {name!r}; there are softmax, elu, relu, l2, identity and none")
+    known_map(name)
+    return x
 
 
 def feature_map_operations(name: FeatureMap | KeyNorm) -> int:

@@ -68,17 +68,19 @@ class SummedWrite:
 def decayed_sum(
     key: Float[Tensor, "b #h n k"],
     value: Float[Tensor, "b h n V"],
-    log_decay: Float[Tensor, "b h n"] | Float[Tensor, "b h n k"],
+    log_decay: Float[Tensor, "b h *nk"],
     per: DecayPer,
 ) -> SummedWrite:
     """S ← exp(g_n) ⊙ S + key_n value_nᵀ for every token, or the decay once a frame, as one sum over the frame.
 
+    `log_decay` is pooled: (b h n) or (b h n k), and once a frame (b h) or (b h k).
+
     Token by token the frame as a whole decays S by exp(Σ g), and what token n writes by exp(Σ_{l>n} g_l).
     """
-    if log_decay.ndim == 3:
+    if log_decay.ndim == (2 if per == "frame" else 3):
         log_decay = log_decay.unsqueeze(-1)
     if per == "frame":
-        return SummedWrite(key, value, log_decay.mean(2).unsqueeze(-1).exp())
+        return SummedWrite(key, value, log_decay.unsqueeze(-1).exp())
     total, later = over_the_frame(log_decay)
     return SummedWrite(key * later.exp(), value, total.unsqueeze(-1).exp())
 

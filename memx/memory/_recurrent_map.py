@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memx.memory.base import Cost, Memory, Shape, Tokens, state_dtype
+from memx.memory.base import Cost, Memory, Shape, Tokens, check_frame, state_dtype
 from memx.memory.state import State
 from memx.ops.precision import no_autocast
 
@@ -66,7 +66,11 @@ class RecurrentMapMemory(Memory):
         shape = (batch, objects, self.value_dim, 0, 0)
         return State(**{name: torch.zeros(shape, device=device, dtype=state_dtype(dtype)) for name in self.maps})
 
+    def allocate(self, state: State, size: tuple[int, int]) -> State:
+        return state.map(lambda x: self._on_grid(x, size))
+
     def restart(self, state: State, frame: Tokens) -> State:
+        check_frame(self, state, frame)
         if frame.reset is None:
             return state
         gone = frame.reset[:, None, None, None, None]

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from memx.memory.gate import Gate, Watcher, watching
 from memx.memory.state import State, where_batch
 from memx.ops import quarantine
 from memx.ops.shapes import Sizes
@@ -79,6 +80,11 @@ class Shape:
     tokens: int = 256
     """Tokens of one frame: y · x at the memory's stride."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 0), ("frames", 0), ("objects", 1), ("tokens", 1)):
+            if (size := getattr(self, name)) < least:
+                raise ValueError(f"Shape: {name} must be at least {least}, not {size}")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -113,6 +119,18 @@ class Memory(nn.Module):
     faster form for whole clips names it in `forms` and overrides `_scan`.
 
     The constructor takes the facts before the `*` (any of `key_dim`, `value_dim`, `feature_dim`) and options after it.
+    Tokens are held against the attributes `key_dim` and `value_dim` of a memory that keeps them.
+
+    A faster form takes a whole clip at once and gives what the fold gives:
+
+        forms = ("chunk", "recurrent")            # the first is what `auto` takes
+
+        def _scan(self, clip, state, form):       # → readouts (b t o n v), state after the last frame
+            ...
+
+    `clip` has at least one frame, and nothing in it or in `state` is NaN; `state` is what was given to `scan`, or the
+    empty one. `clip.reset` (b t) may be set and must be heeded before its frame, in every item for itself; it is None
+    where there is none. `form` is one of `forms` other than "recurrent".
     """
 
     reads: ClassVar[Literal["after_write", "before_write"]] = "after_write"
@@ -123,6 +141,9 @@ class Memory(nn.Module):
 
     bounded: bool = True
     """Whether what decays the state is at most 1 in size, however extreme the parameters."""
+
+    watcher: Watcher | None = None
+    """Who is shown the gates that a write uses; see `meet` and `memx.memory.gate.watching`."""
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -144,6 +165,14 @@ class Memory(nn.Module):
         """The empty state, at least float32."""
         raise NotImplementedError(f"{type(self).__name__} must define init_state")
 
+    def allocate(self, state: State, size: tuple[int, int]) -> State:
+        """An empty `state` with room for frames of `size` (y, x) tokens, for graphs whose shapes are fixed.
+
+        It recalls what `state` recalls, and its shapes stay as they are whatever is written, but for an axis that
+        grows with every frame: that one has length 0. The default is right where shapes never change.
+        """
+        return state
+
     def write(self, state: State, frame: Tokens) -> State:
         """The state after `frame`. Begin with `state = self.restart(state, frame)`, so that a reset is heeded."""
         raise NotImplementedError(f"{type(self).__name__} must define write")
@@ -160,8 +189,42 @@ class Memory(nn.Module):
         """What may go wrong with clips of this shape and these options, a sentence each; `memx check` prints it."""
         return []
 
+    def gates_met(self, state: State, frame: Tokens) -> dict[str, Gate]:
+        """The gates that `frame` meets at `state`, by name: those that `write` uses, since it is `write` that is asked.
+
+        Empty for a memory without gates. Names, axes and ranges: `memx.memory.gate.Gate`.
+        """
+        met: dict[str, Gate] = {}
+        with watching(self, met.__setitem__):
+            self.write(state, frame)
+        return met
+
+    def meet(
+        self, name: str, used: Tensor, axes: str, *, low: float = 0.0, high: float = 1.0, log: bool = False
+    ) -> Tensor:
+        """`used`, unchanged, after it was shown to whoever watches: how a memory names a gate of its `write`.
+
+        `alpha` is what the state is multiplied by and `beta` what weighs the frame; `log` says that `used` is the
+        logarithm. The gradient to a gate is the one through what is computed from the tensor that is returned. In
+        `scan`, forms other than `recurrent` meet the gates of b · t frames at once.
+        """
+        if self.watcher is None:
+            return used
+        used = used.view_as(used)  # a node of its own in the graph
+        self.watcher(name, Gate(used, axes, low, high, log))
+        return used
+
+    def matrix(self, state: State) -> Float[Tensor, "b o k v"] | None:
+        """The state as one matrix an object, from key channels to value channels; None where it is none."""
+        S = state.S if "S" in state else None
+        return S if isinstance(S, Tensor) and S.ndim == 4 else None
+
     def restart(self, state: State, frame: Tokens) -> State:
-        """`state`, but empty for the batch items that `frame.reset` names."""
+        """`state`, but empty for the batch items that `frame.reset` names.
+
+        Raises ValueError where the frame does not fit the memory or the state.
+        """
+        check_frame(self, state, frame)
         if frame.reset is None:
             return state
         batch, objects = frame.value.shape[:2]
@@ -193,7 +256,7 @@ class Memory(nn.Module):
         Raises ValueError for tokens whose shapes do not fit, and for a form that this mechanism or these options
         cannot have, and says why.
         """
-        _check(clip)
+        _check(self, state, clip, "scan", "t ")
         if state is None:
             batch, _, objects = clip.value.shape[:3]
             state = self.init_state(batch, objects, device=clip.value.device, dtype=clip.value.dtype)
@@ -230,17 +293,41 @@ def state_dtype(dtype: torch.dtype | None) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _check(clip: Tokens) -> None:
-    sizes = Sizes("Memory.scan")
-    sizes.check("key", clip.key, "b t n k")
-    sizes.check("query", clip.query, "b t n k")
-    sizes.check("value", clip.value, "b t o n v")
-    if clip.feature is not None:
-        sizes.check("feature", clip.feature, "b t n c")
-    if clip.reset is not None:
-        sizes.check("reset", clip.reset, "b t")
-    if clip.size is not None and clip.size[0] * clip.size[1] != clip.key.shape[2]:
-        raise ValueError(f"Memory.scan: size {clip.size} must multiply to n = {clip.key.shape[2]}, as in key")
+def check_frame(memory: Memory, state: State, frame: Tokens) -> None:
+    """Hold a frame, and the state that it meets, against each other and against the memory's channels.
+
+    Raises ValueError naming the argument, its shape, and the size that it must have.
+    """
+    _check(memory, state, frame, "write", "")
+
+
+def _check(memory: Memory, state: State | None, tokens: Tokens, call: str, t: str) -> None:
+    """`t` is the axis of frames, with a blank after it, or nothing."""
+    where = f"{type(memory).__name__}.{call}"
+    sizes = Sizes(where)
+    for axis, fact in (("k", "key_dim"), ("v", "value_dim")):
+        if isinstance(size := getattr(memory, fact, None), int):
+            sizes.known[axis] = (size, f"the memory's {fact}")
+    sizes.check("key", tokens.key, f"b {t}n k")
+    sizes.check("query", tokens.query, f"b {t}n k")
+    sizes.check("value", tokens.value, f"b {t}o n v")
+    if tokens.feature is not None:
+        sizes.check("feature", tokens.feature, f"b {t}n c")
+    if tokens.reset is not None:
+        sizes.check("reset", tokens.reset, f"b {t}".strip(), flags=True)
+    if tokens.size is not None and tokens.size[0] * tokens.size[1] != sizes["n"]:
+        raise ValueError(f"{where}: size {tokens.size} must multiply to n = {sizes['n']}, as in key")
+    for axis, what in (("o", "object"), ("n", "token")):
+        if sizes[axis] < 1:
+            shape = tuple(tokens.value.shape)
+            raise ValueError(
+                f"{where}: there is no {what}: {axis} must be at least 1, but the shape of value is {shape}"
+            )
+    for name, x in {} if state is None else state.tensors().items():
+        if x.shape[0] != sizes["b"]:
+            raise ValueError(f"{where}: state {name} has b = {x.shape[0]}, the tokens have b = {sizes['b']}")
+        if name == "S" and x.ndim == 4 and x.shape[1] != sizes["o"]:
+            raise ValueError(f"{where}: state S has o = {x.shape[1]}, the tokens have o = {sizes['o']}")
 
 
 def _quarantine(clip: Tokens, state: State) -> tuple[Tokens, State, Bool[Tensor, "b t1"]]:

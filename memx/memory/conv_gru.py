@@ -48,8 +48,10 @@ class ConvGRUMemory(RecurrentMapMemory):
     ) -> tuple[Tensor, ...]:
         (hidden,) = maps
         update, reset = self.convolved(self.gates, key, value, hidden).sigmoid().chunk(2, dim=2)
+        kept = self.meet("alpha", 1 - update, "b o v y x")
+        update, reset = self.meet("beta", update, "b o v y x"), self.meet("reset", reset, "b o v y x")
         candidate = self.convolved(self.candidate, key, value, reset * hidden).tanh()
-        return ((1 - update) * hidden + update * candidate,)
+        return (kept * hidden + update * candidate,)
 
     def cost(self, shape: Shape) -> Cost:
         return self.map_cost(shape, gates=3, operations=6)

@@ -55,8 +55,10 @@ class ConvLSTMMemory(RecurrentMapMemory):
     ) -> tuple[Tensor, ...]:
         hidden, cell = maps
         opened, forget, shown, new = self.convolved(self.gates, key, value, hidden).chunk(4, dim=2)
-        cell = forget.sigmoid() * cell + opened.sigmoid() * new.tanh()
-        return shown.sigmoid() * cell.tanh(), cell
+        alpha = self.meet("alpha", forget.sigmoid(), "b o v y x")
+        beta = self.meet("beta", opened.sigmoid(), "b o v y x")
+        cell = alpha * cell + beta * new.tanh()
+        return self.meet("output", shown.sigmoid(), "b o v y x") * cell.tanh(), cell
 
     def cost(self, shape: Shape) -> Cost:
         return self.map_cost(shape, gates=4, operations=8)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import nn
 
-from memx.memory import _cautions
 from memx.memory._affine import AffineMemory
+from memx.memory._cautions import Erase
 from memx.memory._features import KeyNorm
 from memx.memory._frame_writes import FrameWrite, JointWrite, TokenWrite, weighted
 from memx.memory._gates import feature_of, project, required
@@ -26,8 +26,9 @@ class DeltaMemory(AffineMemory):
         read: r(n) = Sᵀ q_n
 
     State S (b o k v). β is a fixed number, or with `beta: token` the sigmoid of a projection of each token's feature.
-    Token by token with l2 keys and β ≤ 2 the state never expands. Jointly it does not while λ_max(G) < 2, which
-    `normalize` (tokens or spectral, dividing G only) provides.
+    Token by token a step does not expand the state while β |k|² ≤ 2, which l2 and softmax keys keep. Jointly a frame
+    does not while λ_max(G) ≤ 2, which `normalize` provides, dividing G only: spectral for any keys, tokens for l2 and
+    softmax keys. Keys without a norm (key_norm: none) have no bound otherwise.
     Raises ValueError for `beta: token` where the model supplies no token features, and for `normalize` without
     `write: joint`.
     Schlag et al., arXiv 2102.11174; Yang et al. (DeltaNet), arXiv 2406.06484.
@@ -69,6 +70,7 @@ class DeltaMemory(AffineMemory):
             strength = project(feature_of(frame, "beta: token"), self.b_proj).sigmoid()
         else:
             strength = frame.key.new_full(frame.key.shape[:2], float(self.beta)).unsqueeze(1)
+        strength = self.meet("beta", strength, "b h n", high=1.0 if self.beta == "token" else 2.0)
         key, value = self.keys(frame.key).unsqueeze(1), self.packed_value(frame)
         if self.joint:
             return JointWrite(key, value, strength, normalize=self.normalize)
@@ -87,7 +89,5 @@ class DeltaMemory(AffineMemory):
         )
 
     def cautions(self, shape: Shape) -> list[str]:
-        if not self.joint or self.normalize != "none":
-            return []
         most = 1.0 if self.beta == "token" else float(self.beta)
-        return _cautions.joint_erase(shape.tokens, self.key_dim, self.key_map, most)
+        return Erase(self.joint, self.key_map, most, self.normalize).cautions(shape.tokens, self.key_dim)

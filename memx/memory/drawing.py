@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, Literal
 
@@ -90,6 +90,15 @@ class Space:
         """A case of which every law says something, where the memory takes its sizes."""
         key, value = (4, 8) if (4, 8) in self.sizes else self.sizes[-1]
         return Case(frames=4, split=2, key_dim=key, value_dim=value, resets=((0, 1), (1, 0), (1, 3)))
+
+    @property
+    def large(self) -> tuple[Case, Case]:
+        """A long clip of few tokens and a short one of many: larger than any case that is drawn."""
+        small = replace(self.usual, objects=1, resets=False)
+        return (
+            replace(small, frames=33, split=17, tokens=3, resets=((1, 20),)),
+            replace(small, batch=1, frames=2, split=1, tokens=300),
+        )
 
     @cached_property
     def corners(self) -> tuple[Options, ...]:

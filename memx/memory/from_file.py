@@ -23,7 +23,11 @@ def memories_in(path: str | Path) -> list[Entry]:
     except RecipeError as error:
         if line_in(path, error.__cause__ or error) or isinstance(error.__cause__, SyntaxError):
             raise RecipeError(_failure(path, error.__cause__ or error)) from error
-        raise
+        raise RecipeError(str(error).replace("plugin", "file", 1)) from error
+    except SystemExit as stop:
+        line = line_in(path, stop)
+        where = f"{path}:{line[0]}" if line else str(path)
+        raise RecipeError(f"{where}: the file ends the program when it is imported (sys.exit)") from stop
     mark = digest[:12]  # the plug-in's module is named after it
     made_here = [
         entry

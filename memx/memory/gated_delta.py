@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -10,8 +11,8 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from memx.memory import _cautions
 from memx.memory._affine import AffineMemory, pack
+from memx.memory._cautions import Erase, raw_decay
 from memx.memory._decay import DecayPer, as_met, initial_rates, initial_steps, log_decay_of, step_size
 from memx.memory._features import KeyNorm
 from memx.memory._frame_writes import FrameWrite, JointWrite, SummedWrite, TokenWrite, decayed_sum, weighted
@@ -32,6 +33,9 @@ class GatedDeltaMemory(AffineMemory):
 
         S_t = α ⊙ (S_{t−1} − β ⊙ G S_{t−1}) + β ⊙ Σ_n k_n v_nᵀ,    G = Σ_n k_n k_nᵀ        (write: joint)
         S ← α ⊙ S_{t−1}, then for every token  S ← S + β ⊙ k_n (v_n − Sᵀ k_n)ᵀ             (write: tokens)
+        S_t = α ⊙ (S_{t−1} − G S_{t−1}) + Σ_n β_n k_n v_nᵀ,    G = Σ_n β_n k_n k_nᵀ        (joint, gates: token)
+        S ← α ⊙ S_{t−1}, then for every token  S ← S + β_n k_n (v_n − Sᵀ k_n)ᵀ             (tokens, gates: token)
+        S ← α_n S, then S ← S + β_n k_n (v_n − Sᵀ k_n)ᵀ, for every token                   (the same, decay_per: token)
         read: r(n) = q_nᵀ S_t
 
     with β = σ(W_b x) and α = exp(a), a = −exp(A_log) · softplus(W_a x + dt_bias), for each of `heads` groups of value
@@ -39,10 +43,7 @@ class GatedDeltaMemory(AffineMemory):
     object has gates of its own, and the memory can only be run frame by frame. With `gates: token`, x is the feature
     of each token: β weighs every token (in G, too), and clips have the form `chunk` (but for `write: tokens` with
     decay raw or alpha_layout tiled, which are not one logarithm a head). The state is decayed once a frame, by the
-    mean of a over the frame's tokens, or with `decay_per: token` before each token, by its own:
-
-        S ← α_n ⊙ S, then S ← S + β_n ⊙ k_n (v_n − Sᵀ k_n)ᵀ, for every token    (gates: token, write: tokens)
-
+    mean of a over the frame's tokens, or with `decay_per: token` before each token, by its own,
     which is gated DeltaNet over all tokens of all frames (without erase: a gated linear attention). State S (b o k v)
     and the flag `empty` (b).
 
@@ -50,10 +51,11 @@ class GatedDeltaMemory(AffineMemory):
     α only: beta, erase false. Both: the defaults. For the equations of the 2025 release: decay raw, alpha_layout
     tiled; for its authors' re-release: the defaults.
 
-    Stability: jointly written, a frame does not expand the state only while β λ_max(G) < 2; with softmax keys
-    λ_max(G) is about n / k. With `gates: token`, neither `normalize` tokens or spectral nor `write: tokens` with l2
-    keys has such a limit. With `gates: state` every row has a β of its own, and a normalised frame can still expand the
-    state, by up to 2/√3 (docs/concepts.md).
+    Stability: jointly written, a frame does not expand the state only while β λ_max(G) ≤ 2; with softmax keys
+    λ_max(G) is about n / k. With `gates: token` there is no such limit for `normalize: spectral`, nor with l2 or
+    softmax keys for `normalize: tokens` and `write: tokens`; key_norm: none leaves those two unbounded. With
+    `gates: state` every row has a β of its own, and a normalised frame (with `write: tokens`, a token) can still expand
+    the state, by up to 2/√3 (docs/concepts.md). With `decay: raw` α is negative and of any size.
     Raises ValueError when `heads` does not divide the value channels, for token gates without token features, and for
     options that would do nothing: `normalize` without a joint erase, the shape of α without α, gates of neither.
     GDKVM, arXiv 2512.10252; gated delta rule, arXiv 2412.06464.
@@ -80,11 +82,13 @@ class GatedDeltaMemory(AffineMemory):
         normalize: Annotated[
             Normalize,
             Field(
-                description="with write: joint, divide G, and only G, by the number of tokens or its largest eigenvalue"
+                description="with write: joint, divide G, and only G, by the number of tokens or its largest "
+                "eigenvalue; none: paper and releases"
             ),
         ] = "none",
         decay: Annotated[
-            Literal["exp", "raw"], Field(description="α = exp(a), or a itself as in the 2025 release (negative)")
+            Literal["exp", "raw"],
+            Field(description="exp: α = exp(a) in (0, 1] (paper, re-release); raw: α = a, negative (2025 release)"),
         ] = "exp",
         decay_per: Annotated[
             Literal["frame", "token"],
@@ -92,7 +96,10 @@ class GatedDeltaMemory(AffineMemory):
         ] = "frame",
         alpha_layout: Annotated[
             Literal["interleaved", "tiled"],
-            Field(description="value channels of a head's α: neighbours (0 0 1 1), as β's, or in turn (0 1 0 1)"),
+            Field(
+                description="value channels of a head's α: neighbours (0 0 1 1), as β's (paper, re-release), or in "
+                "turn (0 1 0 1; 2025 release)"
+            ),
         ] = "interleaved",
         key_norm: Annotated[KeyNorm, Field(description="map over the channels of keys and queries")] = "softmax",
         start: Annotated[
@@ -173,19 +180,28 @@ class GatedDeltaMemory(AffineMemory):
         if self.decays_apart:
             with no_autocast(state.S.device):
                 x = feature_of(frame, "gates: token").to(state.S.dtype)
-                alpha = self._channels(self._decay(self._exponent(x).mean(-1)))
+                alpha = self._meet_alpha(self._decay(self._exponent(x).mean(-1)), "b h")
                 state = state.replace(S=alpha[:, None, None, :] * state.S)
         return super().write(state, frame.replace(reset=None))
 
     def state_gates(self, state: State) -> tuple[Float[Tensor, "b o k v"] | None, Float[Tensor, "b o k h"] | None]:
         """α, for every value channel, and β, for every head, that the next frame meets; None where switched off."""
-        alpha = self._channels(self._decay(self._exponent(state.S).mT)) if self.alpha else None
+        alpha, beta = self._by_head(state)
+        return None if alpha is None else self._channels(alpha), beta
+
+    def _by_head(self, state: State) -> tuple[Float[Tensor, "b o k h"] | None, Float[Tensor, "b o k h"] | None]:
+        alpha = self._decay(self._exponent(state.S).mT) if self.alpha else None
         beta = None
         if self.beta:
             beta = project(state.S, self.b_proj).sigmoid().mT
             if self.starts_plainly:
                 beta = torch.where(state.empty[:, None, None, None], beta.new_ones(()), beta)
         return alpha, beta
+
+    def _meet_alpha(self, alpha: Float[Tensor, "*batch h"], axes: str) -> Float[Tensor, "*batch v"]:
+        """α of the heads, met, and laid out over the value channels."""
+        low, high = (0.0, 1.0) if self.decay == "exp" else (-math.inf, 0.0)
+        return self._channels(self.meet("alpha", alpha, axes, low=low, high=high))
 
     def _exponent(self, x: Float[Tensor, "*batch n c"]) -> Float[Tensor, "*batch h n"]:
         return log_decay_of(self.A_log[:, None], step_size(project(x, self.a_proj, self.dt_bias)))
@@ -208,7 +224,9 @@ class GatedDeltaMemory(AffineMemory):
         Token after token β scales the rows of what is written, object by object: every object and head has its own
         write key β ⊙ k, and the erase key k is the same for all.
         """
-        key, (alpha, beta) = self.keys(frame.key), self.state_gates(state)
+        key, (alpha, beta) = self.keys(frame.key), self._by_head(state)
+        alpha = None if alpha is None else self._meet_alpha(alpha, "b o k h")
+        beta = None if beta is None else self.meet("beta", beta, "b o k h")
         if self.joint or not self.erase:
             return frame_delta_rule(
                 state.S,
@@ -250,6 +268,7 @@ class GatedDeltaMemory(AffineMemory):
             strength = project(feature_of(frame, "gates: token"), self.b_proj).sigmoid()
             if plain is not None:
                 strength = torch.where(plain[:, None, None], strength.new_ones(()), strength)
+            strength = self.meet("beta", strength, "b h n")
         if self.alpha:
             log_decay = self._exponent(feature_of(frame, "gates: token"))
         if self.joint or (not self.erase and self.decay_per == "frame"):
@@ -261,17 +280,22 @@ class GatedDeltaMemory(AffineMemory):
             log_decay = torch.where(plain[:, None, None], log_decay.new_zeros(()), log_decay)
         if not self.erase:
             key = weighted(key, strength)
-            return SummedWrite(key, value) if log_decay is None else decayed_sum(key, value, log_decay, "token")
+            if log_decay is None:
+                return SummedWrite(key, value)
+            return decayed_sum(key, value, self.meet_decay(log_decay, "token"), "token")
         if log_decay is not None:
-            log_decay = None if self.decays_apart else as_met(log_decay, self.decay_per)
+            log_decay = None if self.decays_apart else self.meet_decay(log_decay, self.decay_per)
+        if log_decay is not None:
+            log_decay = as_met(log_decay, self.decay_per, key.shape[2])
         erase = key if plain is None else torch.where(plain[:, None, None, None], key.new_zeros(()), key)
         return TokenWrite(erase, weighted(key, strength), value, log_decay)
 
     def _frame_decay(self, exponent: Float[Tensor, "b h n"], objects: int) -> Float[Tensor, "b h 1 #V"]:
         alpha = self._decay(exponent.mean(-1))
+        channels = self._meet_alpha(alpha, "b h")
         if self.interleaved:
             return alpha[..., None, None]
-        return pack(self._channels(alpha)[:, None, None, :].expand(-1, objects, -1, -1), self.heads)
+        return pack(channels[:, None, None, :].expand(-1, objects, -1, -1), self.heads)
 
     def cost(self, shape: Shape) -> Cost:
         n, o, k, v = shape.tokens, shape.objects, self.rows, self.value_dim
@@ -298,6 +322,9 @@ class GatedDeltaMemory(AffineMemory):
         )
 
     def cautions(self, shape: Shape) -> list[str]:
-        if not (self.joint and self.erase) or self.normalize != "none":
-            return []
-        return _cautions.joint_erase(shape.tokens, self.key_dim, self.key_map, 1.0)
+        found: list[str] = []
+        if self.erase:
+            by_row = self.beta and self.state_gated
+            erase = Erase(self.joint, self.key_map, 1.0, self.normalize, by_row)
+            found += erase.cautions(shape.tokens, self.key_dim)
+        return found + (raw_decay() if self.alpha and self.decay == "raw" else [])

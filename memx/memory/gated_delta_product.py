@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from memx.memory._affine import AffineMemory
 from memx.memory._decay import DecayPer, as_met, initial_rates, initial_steps, log_decay_of, step_size
 from memx.memory._frame_writes import TokenWrite, in_turn, weighted
-from memx.memory._gates import feature_of, project, required
+from memx.memory._gates import Heads, feature_of, project, required
 from memx.memory.base import Cost, Shape, Tokens
 from memx.registry import memories
 
@@ -22,16 +22,17 @@ from memx.registry import memories
 class GatedDeltaProductMemory(AffineMemory):
     """Gated DeltaProduct: several delta steps a token, each under a key, a value and a β of its own.
 
-        S ← α_n S, then for j = 1 … J:  S ← S + β_nj k_nj (v_nj − Sᵀ k_nj)ᵀ    for n = 1, 2, … in raster order
+        S ← α S, then for n = 1, 2, … and j = 1 … J:  S ← S + β_nj k_nj (v_nj − Sᵀ k_nj)ᵀ    (decay_per: frame)
+        S ← α_n S before the J steps of every token n                                        (decay_per: token)
         k_nj = W_j k_n / |W_j k_n|,    v_nj = U_j v_n,    β_nj = σ(W_βj x_n)
-        log α_n = −exp(A_log) · softplus(W_a x_n + dt_bias)
+        log α_n = −exp(A_log) · softplus(W_a x_n + dt_bias),    log α the mean of the log α_n
         read: r(n) = Sᵀ q_n,  |q_n| = 1
 
-    State S (b o k v); x is the feature of a token, J is `steps`. α and β are one number a head, U_j acts within a
-    head. Two steps that reflect (β = 2, which `negative_eigenvalues` reaches by doubling β) make a rotation, J of them
-    one in J dimensions. The first W and U start as the identity, so that the first step starts as that of
-    `gated_delta` with gates: token, write: tokens; the others start orthogonal. With `decay_per: frame` α is 1 but
-    for the first token of a frame, whose log α is the mean over the frame. The state never expands: α ≤ 1, β ≤ 2.
+    State S (b o k v); x is the feature of a token, n its place in raster order, J is `steps`. α and β are one number a
+    head, U_j acts within a head. Two steps that reflect (β = 2, which `negative_eigenvalues` reaches by doubling β)
+    make a rotation, J of them an orthogonal map that moves at most J dimensions. The first W and U start as the
+    identity, so that the first step starts as that of `gated_delta` with gates: token, write: tokens; the others start
+    orthogonal. The state never expands: α ≤ 1, β ≤ 2.
     Raises ValueError when `heads` does not divide the value channels, and without token features.
     Siems et al. (DeltaProduct), arXiv 2502.10297; Grazzi et al. (negative eigenvalues), arXiv 2411.12537.
     """
@@ -42,9 +43,7 @@ class GatedDeltaProductMemory(AffineMemory):
         value_dim: int,
         feature_dim: int | None = None,
         *,
-        heads: Annotated[
-            int, Field(ge=1, description="groups of value channels with α and β of their own; must divide them")
-        ] = 8,
+        heads: Heads = 8,
         steps: Annotated[int, Field(ge=1, description="J, delta steps a token")] = 2,
         negative_eigenvalues: Annotated[bool, Field(description="β from 0 to 2 instead of from 0 to 1")] = False,
         decay_per: DecayPer = "frame",
@@ -63,12 +62,16 @@ class GatedDeltaProductMemory(AffineMemory):
     def frame_write(self, frame: Tokens) -> TokenWrite:
         x, value = feature_of(frame, "gated_delta_product"), self.packed_value(frame)
         log_decay = log_decay_of(self.A_log[:, None], step_size(project(x, self.a_proj, self.dt_bias)))
-        log_decay = as_met(log_decay, self.decay_per)
+        log_decay = as_met(self.meet_decay(log_decay, self.decay_per), self.decay_per, frame.key.shape[1])
         keys, strengths, values = zip(*(step(self.keys(frame.key), x, value) for step in self.steps), strict=True)
+        betas = [
+            self.meet(f"beta_{j}", self.strongest * strength, "b h n", high=self.strongest)
+            for j, strength in enumerate(strengths, start=1)
+        ]
         erase = in_turn(*keys)
         return TokenWrite(
             erase,
-            weighted(erase, self.strongest * in_turn(*strengths)),
+            weighted(erase, in_turn(*betas)),
             in_turn(*values),
             in_turn(log_decay, *[torch.zeros_like(log_decay)] * (len(self.steps) - 1)),
         )

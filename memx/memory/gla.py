@@ -12,7 +12,7 @@ from memx.memory._affine import AffineMemory
 from memx.memory._decay import DecayPer
 from memx.memory._features import KeyNorm
 from memx.memory._frame_writes import SummedWrite, decayed_sum
-from memx.memory._gates import ChannelGate, feature_of, required
+from memx.memory._gates import ChannelGate, Heads, feature_of, required
 from memx.memory.base import Cost, Shape, Tokens
 from memx.registry import memories
 
@@ -38,10 +38,7 @@ class GLAMemory(AffineMemory):
         value_dim: int,
         feature_dim: int | None = None,
         *,
-        heads: Annotated[
-            int,
-            Field(ge=1, description="groups of value channels with key-channel gates of their own; must divide them"),
-        ] = 1,
+        heads: Heads = 1,
         rank: Annotated[int, Field(ge=1, description="largest rank of the map from features to gates")] = 16,
         temperature: Annotated[float, Field(gt=0, description="τ: a higher one brings α nearer to 1")] = 16.0,
         decay_per: DecayPer = "frame",
@@ -55,6 +52,7 @@ class GLAMemory(AffineMemory):
 
     def frame_write(self, frame: Tokens) -> SummedWrite:
         log_decay = F.logsigmoid(self.gate(feature_of(frame, "gla"))) / self.temperature
+        log_decay = self.meet_decay(log_decay, self.decay_per)
         return decayed_sum(self.keys(frame.key).unsqueeze(1), self.packed_value(frame), log_decay, self.decay_per)
 
     def cost(self, shape: Shape) -> Cost:

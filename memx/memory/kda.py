@@ -19,13 +19,14 @@ from memx.registry import memories
 class KDAMemory(AffineMemory):
     """Kimi delta attention (KDA): the gated delta rule with a decay for every key channel.
 
-        S ← α_n ⊙ S, then S ← S + β_n k_n (v_n − Sᵀ k_n)ᵀ  for n = 1, 2, … in raster order
-        log α_n = −exp(A_log) · softplus(W₂ W₁ x_n + dt_bias),    β_n = σ(W_b x_n)
+        S ← α ⊙ S, then S ← S + β_n k_n (v_n − Sᵀ k_n)ᵀ  for n = 1, 2, …       (decay_per: frame)
+        S ← α_n ⊙ S, S ← S + β_n k_n (v_n − Sᵀ k_n)ᵀ  for n = 1, 2, …          (decay_per: token)
+        log α_n = −exp(A_log) · softplus(W₂ W₁ x_n + dt_bias),  log α the mean of the log α_n,  β_n = σ(W_b x_n)
         read: r(n) = Sᵀ q_n
 
-    with keys and queries of length 1. State S (b o k v); x is the feature of a token, W₂ W₁ a map of low rank. α is a
-    number for every head and row of S, β and A_log one a head. With `decay_per: frame` α is 1 but for the first
-    token of a frame, whose log α is the mean over the frame. The state never expands: α ≤ 1, β ≤ 1, |k| = 1.
+    with keys and queries of length 1, tokens in raster order. State S (b o k v); x is the feature of a token, W₂ W₁ a
+    map of low rank. α is a number for every head and row of S, β and A_log one a head. The state never expands: α ≤ 1,
+    β ≤ 1, |k| = 1.
     The convolutions, output gate and norm of a KDA layer are left to the model.
     Raises ValueError when `heads` does not divide the value channels, and without token features.
     Kimi Team, arXiv 2510.26692.
@@ -52,8 +53,9 @@ class KDAMemory(AffineMemory):
     def frame_write(self, frame: Tokens) -> TokenWrite:
         x, key = feature_of(frame, "kda"), self.keys(frame.key).unsqueeze(1)
         log_decay = log_decay_of(self.A_log[:, None, None], step_size(self.decay(x)))
-        write = weighted(key, project(x, self.b_proj).sigmoid())
-        return TokenWrite(key, write, self.packed_value(frame), as_met(log_decay, self.decay_per))
+        log_decay = as_met(self.meet_decay(log_decay, self.decay_per), self.decay_per, key.shape[2])
+        beta = self.meet("beta", project(x, self.b_proj).sigmoid(), "b h n")
+        return TokenWrite(key, weighted(key, beta), self.packed_value(frame), log_decay)
 
     def cost(self, shape: Shape) -> Cost:
         n, h = shape.tokens, self.heads

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memx.memory._cost import bytes_moved
-from memx.memory._decay import decay_rate, initial_steps
+from memx.memory._decay import decay_rate, initial_steps, step_size
 from memx.memory.base import Cost, Memory, Shape, Tokens, state_dtype
 from memx.memory.state import State
 from memx.ops.precision import no_autocast
@@ -115,9 +115,12 @@ class MambaMemory(Memory):
         """The frame as S ← decay ⊙ S + written."""
         x = frame.value
         low = F.linear(x, self.step_down.weight.to(x.dtype))
-        dt = F.softplus(F.linear(low, self.step_up.weight.to(x.dtype), self.step_up.bias.to(x.dtype)))
+        dt = step_size(F.linear(low, self.step_up.weight.to(x.dtype), self.step_up.bias.to(x.dtype)))
         B = F.linear(frame.key, self.B_proj.weight.to(x.dtype))
-        return selective_summary(x, dt, -decay_rate(self.A_log, x.dtype), B.unsqueeze(1).expand(-1, x.shape[1], -1, -1))
+        dt = self.meet("beta", dt, "b o n v", high=math.inf)
+        B = B.unsqueeze(1).expand(-1, x.shape[1], -1, -1)
+        decay, written = selective_summary(x, dt, -decay_rate(self.A_log, x.dtype), B)
+        return self.meet("alpha", decay, "b o k v"), written
 
     def _recall(self, S: Float[Tensor, "b o k v"], frame: Tokens) -> Float[Tensor, "b o n v"]:
         C = F.linear(frame.query, self.C_proj.weight.to(S.dtype))

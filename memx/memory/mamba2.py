@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from memx.memory._affine import AffineMemory
 from memx.memory._decay import initial_rates, initial_steps, log_decay_of, step_size
 from memx.memory._frame_writes import SummedWrite, decayed_sum, weighted
-from memx.memory._gates import feature_of, project, required
+from memx.memory._gates import Heads, feature_of, project, required
 from memx.memory.base import Cost, Shape, Tokens
 from memx.memory.state import State
 from memx.registry import memories
@@ -40,9 +41,7 @@ class Mamba2Memory(AffineMemory):
         value_dim: int,
         feature_dim: int | None = None,
         *,
-        heads: Annotated[
-            int, Field(ge=1, description="groups of value channels, each with its Δ; must divide them")
-        ] = 8,
+        heads: Heads = 8,
         state_dim: Annotated[int, Field(ge=1, description="rows of the state: leaky sums a value channel")] = 64,
     ):
         super().__init__(key_dim, value_dim, heads=heads, rows=state_dim)
@@ -64,9 +63,9 @@ class Mamba2Memory(AffineMemory):
     def frame_write(self, frame: Tokens) -> SummedWrite:
         B = self.keys(frame.key).unsqueeze(1)
         step = step_size(project(feature_of(frame, "mamba2"), self.dt_proj, self.dt_bias))
-        return decayed_sum(
-            weighted(B, step), self.packed_value(frame), log_decay_of(self.A_log[:, None], step), "token"
-        )
+        log_decay = self.meet_decay(log_decay_of(self.A_log[:, None], step), "token")
+        step = self.meet("beta", step, "b h n", high=math.inf)
+        return decayed_sum(weighted(B, step), self.packed_value(frame), log_decay, "token")
 
     def recall(self, S: Float[Tensor, "b h r V"], frame: Tokens, leaves: State) -> Float[Tensor, "b o n v"]:
         D = self.D.to(S.dtype).repeat_interleave(self.value_dim // self.heads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -22,15 +23,16 @@ from memx.registry import memories
 class MLSTMMemory(AffineMemory):
     """mLSTM: an exponential input gate lets a token outweigh all before it, and a running sum of weights divides.
 
-        S ← f_n S + i_n k_n v_nᵀ,    z ← f_n z + i_n k_n  for n = 1, 2, … in raster order
-        i = exp(W_i x + b_i),    f = σ(W_f x + b_f),  numbers of every head and token
+        S ← f S + Σ_n i_n k_n v_nᵀ,    z ← f z + Σ_n i_n k_n                     (decay_per: frame)
+        S ← f_n S + i_n k_n v_nᵀ,    z ← f_n z + i_n k_n  for n = 1, 2, …        (decay_per: token)
+        i_n = exp(W_i x_n + b_i),    f_n = σ(W_f x_n + b_f),    log f the mean of the log f_n
         read: r(n) = Sᵀ q_n / max(|zᵀ q_n|, 1)
 
     with keys divided by √k. State S (b o k v), z (b h k; b k with one head) and m (b h): S and z are kept divided by
     exp(m), where m is the logarithm of the largest weight that any token has in the sum, or 0 where all are below 1.
-    So no gate overflows, and readouts are those of the equation. x is the feature of a token. With `decay_per: frame`
-    f is 1 but for the first token of a frame, whose log f is the mean over the frame. What is read is a sum of values
-    with weights i (k · q) over a divisor of at least 1, in which keys of both signs can cancel.
+    So no gate overflows, and readouts are those of the equation. x is the feature of a token, tokens are in raster
+    order, i and f are numbers of every head. What is read is a sum of values with weights i (k · q) over a divisor of
+    at least 1, in which keys of both signs can cancel.
     The output gate and norm of an mLSTM layer are left to the model.
     Raises ValueError when `heads` does not divide the value channels, and without token features.
     Beck et al. (xLSTM), arXiv 2405.04517.
@@ -71,7 +73,9 @@ class MLSTMMemory(AffineMemory):
         frame, t = clip.fold(), clip.key.shape[1]
         x = feature_of(frame, "mlstm")
         forget, weight = F.logsigmoid(project(x, self.f_proj)), project(x, self.i_proj)
-        kept, later = over_the_frame(as_met(forget, self.decay_per))
+        forget = as_met(self.meet_decay(forget, self.decay_per), self.decay_per, x.shape[1])
+        weight = self.meet("beta", weight, "b h n", high=math.inf, log=True)
+        kept, later = over_the_frame(forget)
         weight = weight + later
         m, before, after = state.m, [], []
         for i, (log_decay, largest) in enumerate(zip(_frames(kept, t), _frames(weight.amax(-1), t), strict=True)):
@@ -86,6 +90,11 @@ class MLSTMMemory(AffineMemory):
         key = (frame.key * self.key_dim**-0.5).unsqueeze(1)
         write = SummedWrite(weighted(key, scale), self.packed_value(frame), shrink[..., None, None])
         return write, {"m": largest}
+
+    def matrix(self, state: State) -> Float[Tensor, "b o k v"]:
+        """S of the equation: exp(m) times what is kept."""
+        scale = state.m.double().exp().repeat_interleave(self.value_dim // self.heads, dim=1)
+        return state.S.double() * scale[:, None, None]
 
     def recall(self, S: Float[Tensor, "b h r V"], frame: Tokens, leaves: State) -> Float[Tensor, "b o n v"]:
         """Sᵀ q / max(|zᵀ q|, exp(−m)); where both are 0, Sᵀ q."""

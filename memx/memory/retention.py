@@ -13,6 +13,7 @@ from memx.memory._affine import AffineMemory
 from memx.memory._decay import DecayPer
 from memx.memory._features import KeyNorm
 from memx.memory._frame_writes import SummedWrite, decayed_sum
+from memx.memory._gates import Heads
 from memx.memory.base import Cost, Shape, Tokens
 from memx.registry import memories
 
@@ -28,8 +29,7 @@ class RetentionMemory(AffineMemory):
 
     State S (b o k v). There are no parameters. Head h halves what it holds in about 22 · 2^h frames (or tokens), so
     token by token the first heads do not reach beyond a frame of 256 tokens. S is at most 2^(5+h) times the largest
-    sum that a frame writes. RetNet's rotation of keys and queries and
-    its norm over the readout are left to the model.
+    sum that a frame writes. RetNet's rotation of keys and queries and its norm over the readout are left to the model.
     Raises ValueError when `heads` does not divide the value channels.
     Sun et al. (RetNet), arXiv 2307.08621.
     """
@@ -39,9 +39,7 @@ class RetentionMemory(AffineMemory):
         key_dim: int,
         value_dim: int,
         *,
-        heads: Annotated[
-            int, Field(ge=1, le=32, description="groups of value channels, each with its γ; must divide them")
-        ] = 8,
+        heads: Annotated[Heads, Field(le=32)] = 8,
         decay_per: DecayPer = "frame",
         key_norm: Annotated[KeyNorm, Field(description="map over the channels of keys and queries")] = "softmax",
     ):
@@ -56,6 +54,7 @@ class RetentionMemory(AffineMemory):
     def frame_write(self, frame: Tokens) -> SummedWrite:
         key = self.keys(frame.key).unsqueeze(1)
         log_decay = self.log_decay(key)[:, None].expand(key.shape[0], -1, key.shape[2])
+        log_decay = self.meet_decay(log_decay, self.decay_per)
         return decayed_sum(key, self.packed_value(frame), log_decay, self.decay_per)
 
     def cost(self, shape: Shape) -> Cost:

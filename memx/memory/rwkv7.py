@@ -60,8 +60,10 @@ class RWKV7Memory(AffineMemory):
         """Two rank-one steps a token: decay and remove, the removal key reading S before the decay; then write."""
         x, key = feature_of(frame, "rwkv7"), frame.key.unsqueeze(1)
         xi, rho = (p.to(x.dtype).unsqueeze(1) for p in (self.removal, self.replacement))
-        log_decay = -math.exp(-0.5) * self.decay(x).sigmoid()
-        rate = self.rate(x).sigmoid()
+        fastest = -math.exp(-0.5)
+        log_decay = fastest * self.decay(x).sigmoid()
+        log_decay = self.meet("alpha", log_decay, "b h n k", low=math.exp(fastest), log=True)
+        rate = self.meet("beta", self.rate(x).sigmoid(), "b h n k")
         removed = F.normalize(key * xi, dim=-1)
         written, value = key * (1 + (rate - 1) * rho), self.packed_value(frame)
         return TokenWrite(

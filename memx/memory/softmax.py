@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from memx.memory._cost import bytes_moved
-from memx.memory.base import Cost, Memory, Shape, Tokens, state_dtype
+from memx.memory.base import Cost, Memory, Shape, Tokens, check_frame, state_dtype
 from memx.memory.state import State
 from memx.ops import space_time_attention
 from memx.ops.attention import Similarity
@@ -78,7 +78,17 @@ class SoftmaxMemory(Memory):
             count=torch.zeros(batch, device=device, dtype=torch.int64),
         )
 
+    def allocate(self, state: State, size: tuple[int, int]) -> State:
+        """Slots for `capacity` frames, none of them valid; without a capacity no slot, and a frame adds one."""
+        (batch, objects), slots, n = state.value.shape[:2], self.capacity or 0, size[0] * size[1]
+        return state.replace(
+            key=state.key.new_zeros(batch, slots, n, self.key_dim),
+            value=state.value.new_zeros(batch, objects, slots, n, self.value_dim),
+            valid=state.valid.new_zeros(batch, slots),
+        )
+
     def restart(self, state: State, frame: Tokens) -> State:
+        check_frame(self, state, frame)
         if frame.reset is None:
             return state
         gone = frame.reset
@@ -176,7 +186,7 @@ class _Slots:
         if memory.capacity is not None and after.shape[1] > memory.capacity:
             self.drop = after[:, 0]
             after = self._dropped(after)
-        if resets or memory.every > 1:
+        if (resets or memory.every > 1) and not torch.compiler.is_exporting():  # a graph's shapes know no values
             used = after.any(0)
             self.skip = int(used.int().argmax()) if used.numel() and bool(used.any()) else after.shape[1]
         self.valid = after[:, self.skip :]

@@ -34,6 +34,8 @@ class State:
         object.__setattr__(self, "_nodes", nodes)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_nodes":  # a state in the making, as copy, pickle and compilers make them
+            raise AttributeError(name)
         try:
             return self._nodes[name]
         except KeyError:

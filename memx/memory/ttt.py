@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from memx.memory._cost import bytes_moved
 from memx.memory._features import KeyNorm, feature_map, feature_map_operations
+from memx.memory._gates import feature_of, project, required
 from memx.memory.base import Cost, Memory, Shape, Tokens, state_dtype
 from memx.memory.state import State
 from memx.ops.precision import no_autocast
@@ -68,12 +68,10 @@ class TTTMemory(Memory):
                 f"heads must divide the value channels into groups of at least 2, which the layer norm needs; "
                 f"{heads} heads do not divide {value_dim} so"
             )
-        if rate == "token" and feature_dim is None:
-            raise ValueError("rate: token needs token features, which this place in the model does not supply")
         self.key_dim, self.value_dim, self.heads, self.lr = key_dim, value_dim, heads, lr
         self.key_norm: KeyNorm = key_norm
         self.value_heads = heads
-        self.feature_dim = feature_dim if rate == "token" and feature_dim is not None else 0
+        self.feature_dim = required(feature_dim, "rate: token") if rate == "token" else 0
         if self.feature_dim:
             self.rate_proj = nn.Linear(self.feature_dim, heads)
         else:
@@ -139,12 +137,10 @@ class TTTMemory(Memory):
     def _rate(self, frame: Tokens) -> Float[Tensor, "b 1 n v"] | Float[Tensor, " v"]:
         """η of every token and value channel."""
         if not self.feature_dim:
-            rate = self.rate_bias.to(frame.value.dtype).sigmoid()
-        elif frame.feature is None:
-            raise ValueError("rate: token reads Tokens.feature, which is None")
+            rate = self.meet("beta", self.rate_bias.to(frame.value.dtype).sigmoid(), "h")
         else:
-            weight, bias = (p.to(frame.feature.dtype) for p in (self.rate_proj.weight, self.rate_proj.bias))
-            rate = F.linear(frame.feature, weight, bias).sigmoid().unsqueeze(1)
+            logit = project(feature_of(frame, "rate: token"), self.rate_proj).mT
+            rate = self.meet("beta", logit.sigmoid(), "b n h").unsqueeze(1)
         tokens = max(frame.key.shape[-2], 1)
         return (self.lr / tokens * rate).repeat_interleave(self.value_dim // self.heads, dim=-1)
 

@@ -16,7 +16,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.errors import Flaky, Unsatisfiable
 
 from memx.memory.drawing import Options, space_of
-from memx.memory.laws import BrokenLawError, Case, Law, NotApplicableError
+from memx.memory.laws import AT_LENGTH, BrokenLawError, Case, Law, NotApplicableError
 from memx.registry import Entry
 
 EXAMPLES = 25
@@ -51,6 +51,10 @@ class Verdict:
     outcome: Literal["kept", "broken", "not applicable"]
     cases: int = 0
     """In which the law was held and kept."""
+    frames: int = 0
+    """Of the longest case in which it was kept."""
+    tokens: int = 0
+    """Of the largest frame in which it was kept."""
     reason: str = ""
     """Why it is not applicable."""
     broken: Break | None = None
@@ -75,6 +79,7 @@ def verify(
 ) -> Verdict:
     """Hold a memory to one law with its defaults, with every value of every option, and with `examples` drawn cases.
 
+    Laws about forms (`laws.AT_LENGTH`) are then held in a long clip and in large frames, with the same options.
     The same seed draws the same cases. `heard` is told the number of each case before it is held.
     Raises RecipeError for a memory that takes none of the sizes that are tried.
     """
@@ -95,11 +100,15 @@ def verify(
     if first and not found:
         found = _smallest(trial, st.just(first.options), draws, stream)
         found = found or replace(first, steady=trial.attempt(first.options, first.case) is not None)
+    if not found and law in AT_LENGTH:
+        found = _at_length(trial)
+    kept = Verdict(law, "kept", trial.kept, trial.frames, trial.tokens)
     if found:
-        return Verdict(law, "broken", trial.kept, broken=replace(found, options=space.changed(found.options)))
+        broken = replace(found, options=space.changed(found.options))
+        return replace(kept, outcome="broken", broken=broken)
     if not trial.kept:
         return Verdict(law, "not applicable", reason=trial.reason)
-    return Verdict(law, "kept", trial.kept)
+    return kept
 
 
 class _Trial:
@@ -108,6 +117,8 @@ class _Trial:
     def __init__(self, entry: Entry, law: Law, heard: Callable[[int], object]):
         self.space, self.law, self.heard = space_of(entry), law, heard
         self.held = self.kept = 0
+        self.frames = self.tokens = 0
+        """Of the largest cases in which the law was kept."""
         self.reason = ""
         """Why the law was not applicable for the first time."""
         self.found: Break | None = None
@@ -125,6 +136,7 @@ class _Trial:
             self.found = Break(options, case, error)
             raise
         self.kept += 1
+        self.frames, self.tokens = max(self.frames, case.frames), max(self.tokens, case.tokens)
         return True
 
     def attempt(self, options: Options, case: Case) -> Break | None:
@@ -159,6 +171,40 @@ def _smallest(trial: _Trial, options: st.SearchStrategy[Options], draws: setting
         if trial.found is None:
             raise
     return trial.found
+
+
+def _at_length(trial: _Trial) -> Break | None:
+    """The break in a large case, made as small as it can be one size at a time."""
+    for options in (trial.space.base, *trial.space.corners):
+        for case in trial.space.large:
+            if trial.space.fits(options, case) and (found := trial.attempt(options, case)):
+                return _made_smaller(trial, found)
+    return None
+
+
+def _made_smaller(trial: _Trial, found: Break) -> Break:
+    smaller = True
+    while smaller:
+        smaller = False
+        for case in _smaller(found.case):
+            if again := trial.attempt(found.options, case):
+                found, smaller = again, True
+                break
+    return replace(found, steady=trial.attempt(found.options, found.case) is not None)
+
+
+def _smaller(case: Case) -> Iterator[Case]:
+    """Cases with one thing taken away, the most first."""
+    if case.resets:
+        yield replace(case, resets=False)
+    if case.warm:
+        yield replace(case, warm=False)
+    for name in ("batch", "frames", "tokens", "split"):
+        size = getattr(case, name)
+        less = size // 2
+        while less:
+            yield replace(case, **{name: size - less})
+            less //= 2
 
 
 @contextmanager

@@ -33,6 +33,14 @@ class VideoModel(nn.Module):
         """The state before the first frame."""
         raise NotImplementedError(f"{type(self).__name__} must define init_state")
 
+    def allocate(self, state: State, size: tuple[int, int]) -> State:
+        """The state before the first frame in shapes that frames of `size` (height, width) leave as they are.
+
+        For graphs, whose shapes are fixed. An axis that grows with every frame has length 0. The default is right where
+        `init_state` with a size gives such a state.
+        """
+        return state
+
     def step(
         self, frame: Float[Tensor, "b c y x"], state: State, *, auxiliary: bool | None = None
     ) -> tuple[Output, State]:

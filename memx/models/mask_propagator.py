@@ -59,6 +59,9 @@ class MaskPropagator(VideoModel):
     Frames (b c y x) and clips (b t c y x) in [0, 1], of any size: they are padded to the stride and cropped back.
     `forward` on a clip and `step` on a frame run the same code and, in evaluation mode, agree.
 
+    Predictions are fed back, and mistakes with them. With `mask_dropout`, m_{t−1} is blank in training for that share
+    of the clips, drawn anew for every frame, so that the network learns to recover from a lost mask.
+
     Objects share all weights. Nothing tells them apart but the masks they start from (`state.replace(mask=…)` before
     the first step) and, with `identities`, a learned vector an object that is added to its value. Without both, as in
     the releases, all objects of a clip get the same mask.
@@ -97,8 +100,20 @@ class MaskPropagator(VideoModel):
         decoder: Annotated[DecoderSlot, Field(description="fused maps and finer features → mask logits")] = _UPSAMPLE,
         pixel_pairing: Annotated[
             Literal["current", "previous"],
-            Field(description="frame whose pixel feature joins a value: current (paper) or previous (releases)"),
+            Field(
+                description="frame whose pixel feature Φ is fused with v_t: current, Φ_t (paper), or previous, Φ_{t−1} "
+                "but Φ_0 for the first frame (2025 release and re-release)"
+            ),
         ] = "current",
+        mask_dropout: Annotated[
+            float,
+            Field(
+                ge=0,
+                lt=1,
+                description="in training, how often a frame is not shown the last masks, so that it has to trust the "
+                "memory more than its own mistakes",
+            ),
+        ] = 0.0,
         identities: Annotated[
             int | None,
             Field(ge=1, description="learned vectors that tell objects apart; null: only their first masks do"),
@@ -115,6 +130,7 @@ class MaskPropagator(VideoModel):
         self.pixel_dim = pixel_dim
         self.pixel_pairing = pixel_pairing
         self.auxiliary = auxiliary
+        self.mask_dropout = mask_dropout
         self.identities = identities
 
         self.image_encoder = build_part(image_encoder, in_channels=in_channels, image_channels=in_channels)
@@ -204,6 +220,12 @@ class MaskPropagator(VideoModel):
             nodes["seen"] = torch.zeros(batch, dtype=torch.bool, device=device)
         return State(**nodes)
 
+    def allocate(self, state: State, size: tuple[int, int]) -> State:
+        state = self._sized(state, size)
+        height, width = padded_size(size, self.stride)
+        grid = (height // self.stride, width // self.stride)
+        return state.replace(memory=self.memory.allocate(state.memory, grid))
+
     def _encode(self, frames: Float[Tensor, "b c y x"]) -> Frame:
         """Everything that a frame gives without looking at any other."""
         if frames.ndim != 4 or frames.shape[1] != self.in_channels:
@@ -232,9 +254,10 @@ class MaskPropagator(VideoModel):
     ) -> tuple[Output, State]:
         """One frame: write, read, fuse, refine, decode. What both `forward` and `step` do."""
         grid = (frame.pixel.shape[-2], frame.pixel.shape[-1])
-        coarse_mask = F.avg_pool2d(state.mask, self.stride)
+        last_mask = self._shown(state.mask)
+        coarse_mask = F.avg_pool2d(last_mask, self.stride)
 
-        value = self.value_encoder(frame.image, state.mask, self._paired(frame, state))
+        value = self.value_encoder(frame.image, last_mask, self._paired(frame, state))
         sensory = None if self.sensory is None else self.sensory.see_value(state.sensory, value)
 
         key = _tokens(frame.key)
@@ -263,6 +286,12 @@ class MaskPropagator(VideoModel):
         if self.auxiliary and (self.training if auxiliary is None else auxiliary):
             extra = self._auxiliary(frame.pixel, sensory, levels)
         return Output(crop(masks, size), crop(logits, size), extra), state.replace(mask=masks)
+
+    def _shown(self, mask: Float[Tensor, "b o y x"]) -> Float[Tensor, "b o y x"]:
+        """The last masks as this frame sees them: in training, blank in a share `mask_dropout` of the clips."""
+        if not (self.training and self.mask_dropout):
+            return mask
+        return mask * (torch.rand(mask.shape[0], 1, 1, 1, device=mask.device) >= self.mask_dropout)
 
     def _paired(self, frame: Frame, state: State) -> Float[Tensor, "b p y16 x16"]:
         """The pixel feature that this frame's value is fused with."""

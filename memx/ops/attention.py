@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,7 +48,13 @@ def space_time_attention(
     sizes.check("k", k, "b m k")
     sizes.check("v", v, "b o m v")
     if mask is not None:
-        sizes.check("mask", mask, "b 1 m" if mask.shape[1:2] == (1,) else "b n m")
+        one_for_all = isinstance(mask, Tensor) and mask.shape[1:2] == (1,)
+        sizes.check("mask", mask, "b 1 m" if one_for_all else "b n m", flags=True)
+        mask = mask.bool()
+    if similarity not in get_args(Similarity):
+        raise ValueError(f"space_time_attention: similarity must be dot, cosine or l2, not {similarity!r}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"space_time_attention: top_k must be at least 1, not {top_k}")
     b, o, m, width = v.shape
     n = q.shape[1]
     out_dtype, dtype = v.dtype, compute_dtype(q, k, v)
@@ -61,8 +67,8 @@ def space_time_attention(
         s = _similarity(q, k, similarity) * (default_scale(similarity, sizes["k"]) if scale is None else scale)
         if mask is not None:
             s = s.masked_fill(~mask, -torch.inf)
-        if top_k is not None and top_k < m:
-            least = s.detach().topk(top_k, dim=-1, sorted=True).values[..., -1:]
+        if top_k is not None and (torch.compiler.is_exporting() or top_k < m):  # a graph's m may be open
+            least = s.detach().topk(cast(int, torch.sym_min(top_k, m)), dim=-1, sorted=True).values[..., -1:]
             s = s.masked_fill(s < least, -torch.inf)
         weights = _softmax(s)
         wide = v.transpose(1, 2).flatten(2)
@@ -87,9 +93,7 @@ def _similarity(q: Tensor, k: Tensor, similarity: Similarity) -> Tensor:
         return q @ k.mT
     if similarity == "cosine":
         return F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT
-    if similarity == "l2":
-        return 2 * (q @ k.mT) - k.square().sum(-1).unsqueeze(-2)
-    raise ValueError(f"space_time_attention: similarity must be dot, cosine or l2, not {similarity!r}")
+    return 2 * (q @ k.mT) - k.square().sum(-1).unsqueeze(-2)
 
 
 def _softmax(s: Tensor) -> Tensor:

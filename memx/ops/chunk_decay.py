@@ -13,8 +13,6 @@ Tensors are (N, C, ·): N chunks of all batch items and heads, C tokens.
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -67,16 +65,21 @@ class _Decay(NoDecay):
     def __init__(self, g: Tensor, segment: Int[Tensor, "n c"] | None):
         self.g, self.segment = g, segment
         self.pairs, self.start = self._cut(self._unbroken()), self._start_of(g)
+        self._M = self._m = None
 
-    @cached_property
+    @property
     def M(self) -> Tensor:
         """Gradients to the exponents of D, gathered; made when the first comes."""
-        return torch.zeros_like(self.pairs)
+        if self._M is None:
+            self._M = torch.zeros_like(self.pairs)
+        return self._M
 
-    @cached_property
+    @property
     def m(self) -> Tensor:
         """Gradients to the exponents of d."""
-        return torch.zeros_like(self.start)
+        if self._m is None:
+            self._m = torch.zeros_like(self.start)
+        return self._m
 
     def _unbroken(self) -> Tensor:
         """D without resets."""
@@ -125,7 +128,7 @@ class _Decay(NoDecay):
         if first:
             self.M[:, :-1] += dexponents[:, 1:]
         else:
-            self.M += dexponents
+            self.M.add_(dexponents)
 
     def from_start(self, x: Tensor, *, first: bool = False) -> Tensor:
         return x * self._wide(self._start(first))
@@ -136,7 +139,7 @@ class _Decay(NoDecay):
         if first:
             self.m[:, :-1] += met[:, 1:]
         else:
-            self.m += met
+            self.m.add_(met)
         return dx
 
     def to_end(self, y: Tensor) -> Tensor:

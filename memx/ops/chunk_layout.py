@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,8 +42,11 @@ class Layout:
     def slabs(self, channels: int) -> Iterator[tuple[slice, Layout]]:
         """Spans of time to compute one after another, and their layouts; each is whole periods or lies in one.
 
-        `channels` is the width of the widest tensor.
+        `channels` is how many numbers a token has in the widest tensor. A graph has one slab.
         """
+        if torch.compiler.is_exporting():  # whose batch may be open, and with it the number of slabs
+            yield slice(0, self.t), self
+            return
         chunks = max(1, SLAB // max(1, self.b * self.h * self.size * channels))
         periods = chunks // self.per_period
         if periods:
@@ -59,7 +63,7 @@ class Layout:
         """(b t h ·) → (chunk·b·h, token, ·); padding is zeros, steps that change nothing."""
         if self.padding:
             x = F.pad(x.unflatten(1, (-1, self.period)), (0, 0, 0, 0, 0, self.padding)).flatten(1, 2)
-        return self._chunk_major(x).reshape(-1, self.size, x.shape[-1])
+        return self._chunk_major(x).reshape(self.chunks * self.b * self.h, self.size, x.shape[-1])
 
     def empty(self, x: Tensor) -> Tensor:
         """(b t h ·), or (b t h), for all of what x has in chunks of a slab."""

@@ -31,9 +31,11 @@ def linear_attention(
 
         S_t = exp(g_t) ⊙ S_{t−1} + k_t v_tᵀ          out_t = scale · S_tᵀ q_t
 
-    log_decay is natural-log and at most 0, one a head (b t h) or one a key channel (b t h k). `reset` marks tokens
-    before which the state is forgotten. scale defaults to k^−½. The state is at least float32.
-    Raises ValueError for shapes that do not fit and for a backend that cannot take the call.
+    log_decay is natural-log and at most 0 (which is not checked), one a head (b t h) or one a key channel (b t h k).
+    `reset` marks tokens before which the state is forgotten. scale defaults to k^−½. The state is at least float32.
+    `form="chunk"` is differentiated once, in reverse mode; `form="recurrent"` also in forward mode and again and again.
+    Raises ValueError for shapes and dtypes that do not fit and for a backend that cannot take the call, TypeError for
+    what is no tensor.
     Katharopoulos et al., arXiv 2006.16236; Yang et al. (GLA), arXiv 2312.06635; Dao and Gu (SSD), arXiv 2405.21060.
     """
     return _run(
@@ -117,12 +119,12 @@ def _run(
     if initial_state is not None:
         sizes.check("initial_state", initial_state, "b h k v")
     if reset is not None:
-        sizes.check("reset", reset, "b t")
+        sizes.check("reset", reset, "b t", flags=True)
     if form not in ("chunk", "recurrent"):
         raise ValueError(f"{op}: there is no form {form!r}; there are 'chunk' and 'recurrent'")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"{op}: chunk_size must be at least 1, not {chunk_size}")
-    factor = float(sizes["k"] ** -0.5) if scale is None else scale
+    if chunk_size is not None and not (isinstance(chunk_size, int) and chunk_size >= 1):
+        raise ValueError(f"{op}: chunk_size must be an integer of at least 1, not {chunk_size!r}")
+    factor = float(max(sizes["k"], 1) ** -0.5) if scale is None else scale
     boundary = None if reset is None else reset.bool()
     call = Call(op, q, k, v, log_decay, beta, erases, factor, initial_state, boundary, form, chunk_size)
     return choose(call, backend).run(call)

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from memx.ops import fla_rules, torch_rules
@@ -71,7 +72,8 @@ def choose(call: Call, name: str) -> Backend:
         reason = chosen.why_not(call)
         if reason:
             raise ValueError(f"{call.op}: backend {name!r} cannot take this call: {reason}")
-    _note(call.op, chosen.name, call.q.device.type)
+    if not torch.compiler.is_compiling():
+        _note(call.op, chosen.name, call.q.device.type)
     return chosen
 
 

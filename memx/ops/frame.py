@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from memx.ops.precision import compute_dtype, no_autocast
+from memx.ops.quarantine import cleared
 from memx.ops.shapes import Sizes
 
 Normalize = Literal["none", "tokens", "spectral"]
@@ -25,17 +26,35 @@ def gram(
     With strengths β in [0, 1] and either normalisation no eigenvalue exceeds 1 (for `tokens`: with keys of norm at
     most 1), so I − G does not expand. An all-zero G stays zero.
     """
+    if normalize is not None and normalize not in get_args(Normalize):
+        raise ValueError(f"normalize must be none, tokens or spectral, not {normalize!r}")
     written = k if strength is None else k * strength.unsqueeze(-1)
     G = written.mT @ k
     if normalize == "tokens":
         return G / max(k.shape[-2], 1)
     if normalize == "spectral":
         plain = G if strength is None else (k.mT @ k)
-        top = torch.linalg.eigvalsh(plain)[..., -1, None, None]
+        # NaN has no eigenvalues, and one clip's must not keep the others from theirs: G is NaN there as it is
+        top = _largest_eigenvalue(cleared(plain, ~torch.isfinite(plain).all(-1).all(-1)))[..., None, None]
         return G / torch.where(top > 0, top, torch.ones_like(top))
-    if normalize not in (None, "none"):
-        raise ValueError(f"normalize must be none, tokens or spectral, not {normalize!r}")
     return G
+
+
+def _largest_eigenvalue(A: Float[Tensor, "*batch k k"]) -> Float[Tensor, "*batch"]:
+    """λ_max of symmetric matrices without negative eigenvalues; for an all-zero matrix in a graph, NaN.
+
+    Other runtimes have no eigenvalues. A graph takes λ_max ≤ (tr A^m)^(1/m) ≤ k^(1/m) λ_max with m = 2²², 22 squarings
+    of which each is divided by its trace: 10⁻⁶ of relative error in float32.
+    """
+    if not torch.compiler.is_exporting():
+        return torch.linalg.eigvalsh(A)[..., -1]
+    logarithm = torch.zeros_like(A[..., 0, 0])
+    for i in range(23):
+        A = A @ A if i else A
+        trace = A.diagonal(dim1=-2, dim2=-1).sum(-1)
+        logarithm = logarithm + trace.log() / 2**i
+        A = A / trace[..., None, None]
+    return logarithm.exp()
 
 
 def eigenvalue_macs(k: int) -> int:
@@ -45,6 +64,10 @@ def eigenvalue_macs(k: int) -> int:
     Matrix Computations, §8.3.
     """
     return -(-2 * k**3 // 3)
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
 
 
 def frame_delta_rule(
@@ -71,6 +94,12 @@ def frame_delta_rule(
     layout = sizes.check("S", S, "b k v", "b o k v")
     sizes.check("k", k, "b n k")
     sizes.check("v", v, layout.replace("k", "n"))
+    if normalize is not None and normalize not in get_args(Normalize):
+        raise ValueError(f"frame_delta_rule: normalize must be none, tokens or spectral, not {normalize!r}")
+    for name, gate in (("alpha", alpha), ("beta", beta)):
+        if isinstance(gate, Tensor) and not _broadcasts(gate.shape, S.shape):
+            shapes = f"S {tuple(S.shape)}, but its shape is {tuple(gate.shape)}"
+            raise ValueError(f"frame_delta_rule: {name} must broadcast against {shapes}")
     dtype = compute_dtype(S, k, v)
     with no_autocast(S.device):
         S, k, v = S.to(dtype), k.to(dtype), v.to(dtype)

@@ -79,9 +79,9 @@ def one_step(
     """A single token of the rules of ops/delta.py; elementwise, which is faster for one token than matrix products."""
     b, _, h, k = key.shape
     column, S = key.reshape(b, h, k, 1), state
-    u = value.reshape(b, h, 1, -1)
+    u = value.reshape(b, h, 1, value.shape[-1])
     if log_decay is not None:
-        S = S * log_decay.exp().reshape(b, h, -1, 1)
+        S = S * log_decay.exp().reshape(b, h, k if log_decay.ndim == 4 else 1, 1)
     if erases:
         u = u - (S * column).sum(-2, keepdim=True)
     if beta is not None:

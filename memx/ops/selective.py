@@ -30,9 +30,9 @@ def selective_scan(
 
         S_t = exp(Δ_t A) ⊙ S_{t−1} + B_t (Δ_t x_t)ᵀ          out_t = S_tᵀ C_t + D ⊙ x_t
 
-    A < 0 and Δ > 0 are given as they are (after softplus and −exp). The state has the state-space size as `k` first
-    and the channels last, as everywhere in memx.ops; Mamba's own layout is its transpose. The chunk form is a
-    parallel prefix scan within chunks of `chunk_size` (default 64) tokens; every exponent is Δ A ≤ 0.
+    A < 0 and Δ > 0 are given as they are (after softplus and −exp), unchecked. The state has the state-space size as
+    `k` first and the channels last, as everywhere in memx.ops; Mamba's own layout is its transpose. The chunk form is
+    a parallel prefix scan within chunks of `chunk_size` (default 64) tokens; every exponent is Δ A ≤ 0.
     Raises ValueError for shapes that do not fit. Gu and Dao, arXiv 2312.00752.
     """
     sizes = Sizes("selective_scan")
@@ -46,12 +46,12 @@ def selective_scan(
     if initial_state is not None:
         sizes.check("initial_state", initial_state, "b k v")
     if reset is not None:
-        sizes.check("reset", reset, "b t")
+        sizes.check("reset", reset, "b t", flags=True)
         reset = reset.bool()
     if form not in ("chunk", "recurrent"):
         raise ValueError(f"selective_scan: there is no form {form!r}; there are 'chunk' and 'recurrent'")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"selective_scan: chunk_size must be at least 1, not {chunk_size}")
+    if chunk_size is not None and not (isinstance(chunk_size, int) and chunk_size >= 1):
+        raise ValueError(f"selective_scan: chunk_size must be an integer of at least 1, not {chunk_size!r}")
 
     out_dtype, dtype = x.dtype, compute_dtype(x, dt, A, B, C, D, initial_state)
     with no_autocast(x.device):

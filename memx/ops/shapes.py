@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-
 from torch import Tensor
-
-
-@functools.cache
-def _axes(layout: str) -> tuple[str, ...]:
-    return tuple(layout.split())
 
 
 class Sizes:
@@ -24,18 +17,25 @@ class Sizes:
         self.op = op
         self.known: dict[str, tuple[int, str]] = {}
 
-    def check(self, name: str, tensor: Tensor, *layouts: str) -> str:
+    def check(self, name: str, tensor: Tensor, *layouts: str, flags: bool = False) -> str:
         """Hold `tensor` against layouts such as "b t h k"; returns the one it has. An axis "1" must have size 1.
 
-        Raises ValueError naming the argument, its shape, the axes, and the argument that first set the size.
+        Raises TypeError for what is no tensor, and ValueError naming the argument and its dtype, where that is not
+        floating (for `flags`: where it is), or its shape, the axes, and the argument that first set the size.
         """
+        if not isinstance(tensor, Tensor):
+            wanted = " or ".join(f"({', '.join(layout.split())})" for layout in layouts)
+            raise TypeError(f"{self.op}: {name} must be a tensor {wanted}, not {type(tensor).__name__}")
+        if tensor.is_floating_point() is flags or tensor.is_complex():
+            wanted = "bool" if flags else "floating"
+            raise ValueError(f"{self.op}: {name} must be {wanted}, not {str(tensor.dtype).removeprefix('torch.')}")
         shape = tensor.shape
         for layout in layouts:
-            axes = _axes(layout)
+            axes = layout.split()
             if len(axes) == len(shape):
                 break
         else:
-            wanted = " or ".join(f"({', '.join(_axes(layout))})" for layout in layouts)
+            wanted = " or ".join(f"({', '.join(layout.split())})" for layout in layouts)
             raise ValueError(f"{self.op}: {name} must be {wanted}, but has {len(shape)} axes: {tuple(shape)}")
         for axis, size in zip(axes, shape, strict=True):
             if axis not in self.known:

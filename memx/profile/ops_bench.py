@@ -201,7 +201,8 @@ def _memory(agreeing: dict[str, Peer], shape: OpShape, problem: Problem, s: Sett
             call()
             seconds = (clock() - start) / 1e9
             if s.device == "cpu" and PROFILER_SLOWDOWN * seconds > s.budget:
-                refused = f"recording {seconds:.1f} s of allocations takes longer than the budget of {s.budget:g} s"
+                needed = f"recording its allocations takes about {PROFILER_SLOWDOWN * seconds:.2g} s"
+                refused = f"{needed}, longer than the budget of {s.budget:g} s"
             else:
                 yield Cell("memory", shape, name, (float(peak_bytes(call, s.device)),))
         if refused:

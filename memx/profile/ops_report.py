@@ -117,7 +117,7 @@ def _agreement(bench: Bench) -> Text:
     s = bench.settings
     held = [c for c in bench.checks if c.agreement is not None]
     head = (
-        f"gated_delta_rule, {str(s.dtype).removeprefix('torch.')} on {s.device}, {s.rounds} rounds in turns, "
+        f"gated_delta_rule, {str(s.dtype).removeprefix('torch.')} on {s.device}, {_rounds(s.rounds)} in turns, "
         f"at most {s.budget:g} s each\n"
     )
     text = Text(head, style="bold")
@@ -157,7 +157,7 @@ def _table(bench: Bench, quantity: Quantity) -> RenderableType:
         for cell in group:
             table.add_row(Text(f"  {cell.peer}", style="cyan"), *_figures(bench, cell))
             if 0 < len(cell.values) < bench.settings.rounds and not single:
-                notes.append(Text(f"{cell.peer} at {shape.name}: {len(cell.values)} rounds, by the budget"))
+                notes.append(Text(f"{cell.peer} at {shape.name}: {_rounds(len(cell.values))}, by the budget"))
             elif not cell.values:
                 notes.append(Text(f"{cell.peer} at {shape.name}: {cell.skipped}"))
     return Group(table, *(Text.assemble("  ", note, style="yellow") for note in notes))
@@ -179,7 +179,12 @@ def _figures(bench: Bench, cell: Cell) -> list[str | Text]:
     shown.append(Text(f"{ratio.median:.2f}", style="bold red" if behind else "green"))
     if not single:
         shown.append(f"{ratio.p25:.2f}–{ratio.p75:.2f}")
-    return [*shown, ("memx more" if single else "memx slower") if behind else ""]
+    whose = BASE[cell.quantity] if cell.peer in BASE.values() else "memx"
+    return [*shown, f"{whose} {'more' if single else 'slower'}" if behind else ""]
+
+
+def _rounds(count: int) -> str:
+    return "1 round" if count == 1 else f"{count} rounds"
 
 
 def _number(x: float) -> str:

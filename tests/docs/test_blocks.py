@@ -130,11 +130,15 @@ def commands(block: Block) -> list[str]:
 
 
 def smaller(words: list[str]) -> list[str]:
-    """The words of a memx command that do the same in less time: three patients, a tiny model, two steps."""
+    """The words of a memx command that do the same in less time: three patients, a tiny model, two steps, a plan."""
     if words[:2] == ["data", "phantom"]:
         return ["3" if i and words[i - 1] == "--patients" else word for i, word in enumerate(words)]
     if words[0] == "train" and "--resume" not in words:
         return [*words, *SMALL_MODEL]
+    if words[0] == "inspect":
+        return ["2" if i and words[i - 1] == "--steps" else word for i, word in enumerate(words)]
+    if words[0] == "reproduce":
+        return [*words, "--plan"]
     return words
 
 

@@ -21,11 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GROUPS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 COMMANDS = {
     name if sub is None else f"{name} {sub}"
-    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    for name, command in GROUPS.items()
     for sub in getattr(command, "commands", {None: None})
-}
+} | {name for name, command in GROUPS.items() if getattr(command, "invoke_without_command", False)}
 
 
 @pytest.fixture(scope="module")

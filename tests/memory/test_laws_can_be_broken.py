@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -42,7 +43,9 @@ class Sum(Memory):
     def cost(self, shape: Shape):
         frames, inner = shape.batch * shape.frames, shape.tokens * self.key_dim * shape.objects * self.value_dim
         held = 4 * shape.batch * shape.objects * self.key_dim * self.value_dim
-        return Cost(macs=2 * frames * inner, pointwise=0, bytes_moved=0, state_bytes=held)
+        tokens = 8 * frames * shape.tokens * (self.key_dim + shape.objects * self.value_dim)
+        moved = tokens + 2 * shape.frames * held
+        return Cost(macs=2 * frames * inner, pointwise=0, bytes_moved=moved, state_bytes=held)
 
 
 class SumBefore(Sum):
@@ -172,6 +175,28 @@ class ComputesInHalf(Sum):
         return state.replace(S=state.S + (frame.key[:, None].mT @ frame.value).to(state.S.dtype))
 
 
+class ComputesInHalfFromHalf(Sum):
+    """Right under autocast; what comes in half is computed in half."""
+
+    def write(self, state, frame):
+        state = self.restart(state, frame)
+        with torch.autocast("cpu", enabled=False):
+            return state.replace(S=state.S + (frame.key[:, None].mT @ frame.value).to(state.S.dtype))
+
+
+class IsRandom(Sum):
+    def read(self, state, frame):
+        return super().read(state, frame) + torch.rand(())
+
+
+class CountsItsCalls(Sum):
+    calls = 0
+
+    def read(self, state, frame):
+        self.calls += 1
+        return super().read(state, frame) * self.calls
+
+
 class MovesOnWithoutFrames(Sum):
     def scan(self, clip, state=None, *, form="auto"):
         out, state = super().scan(clip, state, form=form)
@@ -197,6 +222,44 @@ class ChangesItsInput(Sum):
 class Undercounts(Sum):
     def cost(self, shape: Shape):
         return replace(super().cost(shape), macs=1)
+
+
+class Declares(Sum):
+    """A cost that no memory has; `changed` says in what."""
+
+    changed: ClassVar[dict[str, int]]
+
+    def cost(self, shape: Shape):
+        return replace(super().cost(shape), **self.changed)
+
+
+class MovesNothing(Declares):
+    changed: ClassVar = {"bytes_moved": 7}
+
+
+class MovesLessThanNothing(Declares):
+    changed: ClassVar = {"pointwise": -7}
+
+
+class SolvesWhatItSums(Declares):
+    changed: ClassVar = {"uncounted_macs": 10**15}
+
+
+class Solves(Sum):
+    """Solves with the identity, and says nothing of it."""
+
+    def read(self, state, frame):
+        out = super().read(state, frame)
+        eye = torch.eye(out.shape[-1], dtype=out.dtype)
+        return torch.linalg.solve_triangular(eye, out, upper=False, left=False)
+
+
+class GivesMoreThanTheFold(Sum):
+    """The fast form gives a state with a tensor that the fold does not give."""
+
+    def _scan(self, clip, state, form):
+        out, state = fold(self, clip, state)
+        return out, state.replace(more=state.S)
 
 
 class UnderstatesItsState(Sum):
@@ -255,6 +318,18 @@ BREAKERS = [
     (HalfState, laws.autocast_keeps_the_state, "is torch.bfloat16"),
     (ComputesInHalf, laws.autocast_keeps_the_state, "under autocast: state S off by"),
     (ChangesItsInput, laws.inputs_are_not_changed, "write and read: value was changed in place"),
+    (
+        IsRandom,
+        laws.runs_repeat,
+        "not deterministic: form recurrent, the second of two identical runs: readouts off by",
+    ),
+    (CountsItsCalls, laws.runs_repeat, "not deterministic"),
+    (GivesMoreThanTheFold, laws.forms_equal_the_fold, "there is final state more, which there should not be"),
+    (ComputesInHalfFromHalf, laws.autocast_keeps_the_state, "form recurrent from bfloat16 tokens: state S off by"),
+    (MovesNothing, laws.cost_is_what_is_counted, "cost says 7 bytes moved, but the readouts alone are"),
+    (MovesLessThanNothing, laws.cost_is_what_is_counted, "cost says pointwise = -7, which cannot be negative"),
+    (SolvesWhatItSums, laws.cost_is_what_is_counted, "uncounted_macs = 1000000000000000, but nothing of torch.linalg"),
+    (Solves, laws.cost_is_what_is_counted, "uncounted_macs = 0, but torch.linalg.solve_triangular is called"),
     (Undercounts, laws.cost_is_what_is_counted, "cost says 1 multiply-accumulates, the counter 2304"),
     (UnderstatesItsState, laws.cost_is_what_is_counted, "cost says 1 state bytes, the state holds 512"),
 ]

@@ -61,6 +61,20 @@ class DropsALastToken(Sum):
         return fold(self, clip.replace(value=value), state)
 
 
+class WrongFromTheNinthFrame(Sum):
+    def _scan(self, clip, state, form):
+        out, state = fold(self, clip, state)
+        return torch.cat([out[:, :8], 2 * out[:, 8:]], 1), state
+
+
+class ForgetsLargeFrames(Sum):
+    """The fast form takes no more than 100 tokens of a frame."""
+
+    def _scan(self, clip, state, form):
+        taken = torch.arange(clip.key.shape[2]) < 100
+        return fold(self, clip.replace(key=clip.key * taken[:, None]), state)
+
+
 class WrongWithOneOption(Sum):
     def __init__(
         self,
@@ -142,6 +156,24 @@ def test_a_break_is_shrunk_to_the_smallest_case_and_comes_again():
     assert again.value.says == found.says
 
 
+@pytest.mark.parametrize(("wrong", "frames", "tokens"), [(WrongFromTheNinthFrame, 9, 1), (ForgetsLargeFrames, 1, 101)])
+def test_what_is_wrong_at_length_only_is_found_and_made_smaller(wrong, frames, tokens):
+    verdict = verify(registered(wrong), laws.forms_equal_the_fold)
+    assert verdict.broken
+    case = verdict.broken.case
+    assert (case.batch, case.frames, case.tokens, case.warm, case.resets) == (1, frames, tokens, False, False)
+    assert verdict.broken.steady
+    assert verify(registered(wrong), laws.splits_do_not_matter).broken or wrong is ForgetsLargeFrames
+
+
+def test_a_verdict_says_how_large_the_cases_were():
+    held = verify(registered(Sum), laws.forms_equal_the_fold)
+    assert (held.frames, held.tokens) == (33, 300)
+    held = verify(registered(Sum), laws.objects_permute)
+    assert held.frames <= 5
+    assert held.tokens <= 65
+
+
 def test_a_case_is_written_as_python_that_makes_it():
     case = Case(batch=1, warm=False, resets=((0, 1),))
     assert repr(case) == "Case(batch=1, warm=False, resets=((0, 1),))"
@@ -201,7 +233,7 @@ def test_a_law_that_says_nothing_says_why():
 def test_a_memory_is_met_at_the_sizes_that_it_takes():
     entry = registered(WantsWideSquares)
     assert space_of(entry).sizes == ((16, 16), (32, 32), (64, 64))
-    assert verify(entry, laws.forms_equal_the_fold, examples=5).cases == 6
+    assert verify(entry, laws.forms_equal_the_fold, examples=5).cases == 8
     with pytest.raises(RecipeError, match=r"none of the sizes .* no size is right"):
         verify(registered(TakesNothing), laws.forms_equal_the_fold)
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -31,3 +34,14 @@ def narrow() -> Callable[..., MaskPropagator]:
         return model.to(dtype).eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def rules() -> ModuleType:
+    """Weights and clips by rule: `gdkvm_rules.py`, which lies beside."""
+    spec = importlib.util.spec_from_file_location("gdkvm_rules", Path(__file__).with_name("gdkvm_rules.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -272,3 +272,30 @@ def test_the_memory_may_lie_on_another_grid(narrow, stride):
         out = model(torch.rand(1, 2, 1, 40, 40), auxiliary=True)
     assert out.masks.shape == (1, 2, 1, 40, 40)
     assert out.auxiliary.sensory.shape[-1] == -(-40 // stride)
+
+
+def test_dropped_masks_are_blank_masks_in_training_only(narrow):
+    model, video = narrow(mask_dropout=0.999999), torch.rand(2, 3, 1, 32, 32)
+    frame, size = model._encode(video[:, 1]), (32, 32)
+    shown = model.init_state(2, 1, size=size).replace(mask=torch.rand(2, 1, 32, 32))
+    blank = shown.replace(mask=torch.zeros(2, 1, 32, 32))
+    model.eval()
+    assert not torch.equal(model._propagate(frame, shown, size, None)[0].logits,
+                           model._propagate(frame, blank, size, None)[0].logits)  # fmt: skip
+    model.mask_dropout = 0.0
+    with torch.no_grad():
+        want = model._propagate(frame, blank, size, None)[0].logits
+    model.mask_dropout = 0.999999
+    for module in model.children():
+        module.eval()
+    model.training = True
+    got = model._propagate(frame, shown, size, False)[0].logits
+    assert torch.allclose(got, want)
+
+
+def test_masks_are_dropped_clip_by_clip_as_often_as_asked_for(narrow):
+    model = narrow(mask_dropout=0.3).train()
+    shown = model._shown(torch.ones(4000, 1, 2, 2))
+    assert set(shown.unique().tolist()) == {0.0, 1.0}
+    assert (shown.amin((1, 2, 3)) == shown.amax((1, 2, 3))).all()
+    assert shown.mean().item() == pytest.approx(0.7, abs=0.03)

@@ -203,3 +203,25 @@ def test_slabs_cover_time_once_in_whole_periods_or_parts_of_one(per, periods, si
         assert whole or span.start // per == (span.stop - 1) // per
         assert span.stop % per == 0 or part.t % part.size == 0
         assert part.chunks == 1 or 2 * part.chunks * part.size <= slab
+
+
+def test_a_decay_keeps_its_digits_beside_a_boundary():
+    """Gradients to the exponents are sums over what crosses a token, never differences of sums over everything."""
+    t, at = 64, 25
+    generator = torch.Generator().manual_seed(3)
+    q, k, v = (torch.randn(1, t, 1, 8, generator=generator) for _ in range(3))
+    k = torch.nn.functional.normalize(k, dim=-1)
+    g = -torch.rand(1, t, 1, generator=generator)
+    g[:, at] = -1e4
+    weights = torch.ones(1, t, 1, 1)
+    weights[:, :at] = 1e6  # what lies before the boundary weighs much, and is nothing to what comes after
+
+    def slope(dtype, run):
+        leaf = g.to(dtype).requires_grad_()
+        q_, k_, v_ = q.to(dtype), k.to(dtype), v.to(dtype)
+        steps = rank_one.Steps(q_, k_, 0.5 * k_, v_, leaf, None, torch.zeros(1, 1, 8, 8, dtype=dtype))
+        return torch.autograd.grad((weights.to(dtype) * run(steps)[0]).sum(), leaf)[0]
+
+    want = slope(torch.float64, rank_one.recurrent)[:, at + 1 :]
+    got = slope(torch.float32, rank_one.chunked)[:, at + 1 :]
+    assert ((got - want).abs().max() / want.abs().max()).item() < 1e-5

@@ -175,3 +175,15 @@ def test_strengths_of_rows_can_expand_the_state_for_ever(normalize):
         norms.append(torch.linalg.matrix_norm(S).item())
     assert norms[-1] / norms[-2] == pytest.approx(math.sqrt(5) / 2, rel=1e-9)
     assert torch.linalg.matrix_norm(held) <= math.sqrt(2)
+
+
+def test_three_rows_in_turn_expand_the_state_faster_than_two():
+    """By 1.1458 a frame, between the √5/2 of two rows and the 2/√3 that no frame exceeds; the keys have signs."""
+    keys = torch.tensor([[-0.51, 0.56, -0.65], [-0.65, 0.50, 0.58], [-0.57, -0.66, -0.50]], dtype=torch.float64)
+    S = torch.eye(3, dtype=torch.float64)[None]
+    for key, row in zip(keys, torch.eye(3, dtype=torch.float64), strict=True):
+        nothing = torch.zeros(1, 1, 3, dtype=torch.float64)
+        S = frame_delta_rule(S, key.view(1, 1, 3), nothing, beta=row.unsqueeze(-1), normalize="spectral")
+    growth = torch.linalg.eigvals(S[0]).abs().max().item() ** (1 / 3)
+    assert growth == pytest.approx(1.1458, abs=2e-4)
+    assert math.sqrt(5) / 2 < growth < ROWS

@@ -277,5 +277,18 @@ def test_unknown_forms_and_chunk_sizes_are_refused():
     inputs, _ = draw("delta_rule", b=1, t=2, h=1, k=2, v=2, channelwise=False, seed=0)
     with pytest.raises(ValueError, match="no form 'parallel'"):
         run("delta_rule", inputs, None, form="parallel")
-    with pytest.raises(ValueError, match="chunk_size must be at least 1"):
+    with pytest.raises(ValueError, match="chunk_size must be an integer of at least 1"):
         run("delta_rule", inputs, None, chunk_size=0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("form", ["chunk", "recurrent"])
+@pytest.mark.parametrize("name", ["q", "k", "v"])
+def test_a_single_bad_token_spoils_what_it_makes(rule, form, name):
+    x = {n: torch.randn(2, 1, 2, 3) for n in ("q", "k", "v")}
+    x[name][0, 0, 0, 1] = torch.nan
+    out, state = getattr(ops, rule)(**x, form=form)
+    assert out[0, 0, 0].isnan().all()
+    assert state[0, 0].isnan().all() == (name != "q")
+    for rest in (out[0, 0, 1], out[1], state[0, 1], state[1]):
+        assert torch.isfinite(rest).all()

@@ -36,7 +36,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
 
 def test_json_has_machine_settings_checks_samples_and_ratios(run, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="transformers is in the extra `hf`")
-    file = tmp_path / "new" / "ops.json"
+    file = tmp_path / "ops.json"
     words = ("bench", "ops", "--quick", "--json", "--repeats", "2", "--shape", "tiny", "--out", str(file))
     status, out, err = run(*words, "--peer", "transformers_chunk", "--peer", "transformers_recurrent", "--threads", "1")
     assert status == 0, err
@@ -111,6 +111,32 @@ def test_a_peer_that_is_named_must_be_installed(run, monkeypatch: pytest.MonkeyP
     status, _, err = run("bench", "ops", "--shape", "tiny", "--peer", "transformers_chunk")
     assert status == 2
     assert "--peer transformers_chunk: transformers is not installed" in err
+
+
+def test_what_is_not_installed_is_named_with_the_command_that_brings_it(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = ops_choice.peers()
+    gone = {n: _without(p) if n == "transformers_chunk" else p for n, p in known.items() if not n.startswith("fla")}
+    monkeypatch.setattr(ops_choice, "peers", lambda: gone)
+    words = ("bench", "ops", "--repeats", "1", "--shape", "tiny", "--only", "fwd")
+    status, out, _ = run(*words)
+    assert status == 0
+    assert 'python -m pip install -c constraints.txt -e ".[hf]"' in " ".join(out.split())
+
+
+def test_a_named_peer_without_a_figure_gives_exit_status_1(run) -> None:
+    words = ("bench", "ops", "--repeats", "1", "--shape", "short", "--only", "memory", "--budget", "0.001")
+    status, out, err = run(*words, "--peer", "memx_chunk")
+    assert status == 1
+    assert "no figure of memx_chunk" in err
+    assert "recording its allocations takes about" in " ".join(out.split())
+    assert ", 1 round in turns" in out
+
+
+def test_out_makes_no_folders(run, tmp_path: Path) -> None:
+    status, _, err = run("bench", "ops", "--out", str(tmp_path / "new" / "ops.json"))
+    assert status == 2
+    assert "there is no folder" in err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_wrong_implementation_gives_exit_status_1(run, monkeypatch: pytest.MonkeyPatch) -> None:

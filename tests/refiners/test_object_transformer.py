@@ -50,6 +50,18 @@ def test_half_of_the_queries_see_the_foreground_and_half_the_rest():
     assert visible[1].all(), "who would see nothing sees everything"
 
 
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-6), (f64, 1e-15)])
+def test_equal_objects_share_the_foreground_and_unequal_ones_do_not(dtype, rounding):
+    """A gap within rounding is a tie; one of ten thousand times as much decides."""
+    refiner = ObjectTransformer(8, 8, queries=2, blocks=1, heads=2, ffn_dim=8)
+    for gap, shared in ((rounding, True), (1e4 * rounding, False)):
+        # two objects at three positions: about equal, neither, the second
+        logits = torch.tensor([[0.5, -3.0, -3.0], [0.5 - 4 * gap, -3.0, 2.0]], dtype=dtype)[None, :, None]
+        first, second = refiner._visible(logits)[:, 0].tolist()
+        assert first == [True, False, False]
+        assert second == [shared, False, True]
+
+
 def test_a_summary_looks_at_the_mask_and_at_the_rest():
     summary = ObjectSummary(6, 8, 4).to(f64)
     value, inside = torch.randn(1, 6, 4, 4, dtype=f64), torch.zeros(1, 4, 4, dtype=f64)

@@ -29,7 +29,7 @@ def contact(
     rng = patient.rng(70, int(view[0]))
     draws, losses = rng.random(frames), rng.random((frames, 3))
     angles = np.linspace(-1, 1, lines)
-    gain = np.ones((frames, lines))
+    gain, profile = np.ones((frames, lines)), np.ones(lines)
     lost = False
     for i in range(frames):
         begins = not lost

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from memx.memory.laws.case import BrokenLawError, Case, Factory, NotApplicableError
 from memx.memory.laws.causality import a_reset_starts_afresh, resets_cut_a_clip, the_future_leaves_the_past
 from memx.memory.laws.cost import cost_is_what_is_counted
-from memx.memory.laws.forms import forms_equal_the_fold, no_frames_change_nothing, splits_do_not_matter
+from memx.memory.laws.forms import forms_equal_the_fold, no_frames_change_nothing, runs_repeat, splits_do_not_matter
 from memx.memory.laws.numerics import autocast_keeps_the_state, extremes_stay_finite, gradients_are_right
 from memx.memory.laws.symmetry import batch_items_are_apart, heads_permute, objects_permute
 from memx.memory.laws.tensors import inputs_are_not_changed, saving_is_exact, strides_do_not_matter
@@ -21,6 +21,8 @@ from memx.memory.laws.tensors import inputs_are_not_changed, saving_is_exact, st
 Law = Callable[[Factory, Case], None]
 
 LAWS: Sequence[Law] = (
+    inputs_are_not_changed,
+    runs_repeat,
     forms_equal_the_fold,
     splits_do_not_matter,
     batch_items_are_apart,
@@ -32,10 +34,15 @@ LAWS: Sequence[Law] = (
     extremes_stay_finite,
     gradients_are_right,
     autocast_keeps_the_state,
-    inputs_are_not_changed,
     strides_do_not_matter,
     saving_is_exact,
     cost_is_what_is_counted,
     no_frames_change_nothing,
 )
-"""All laws; a function's name is the law's name, and the first line of its docstring states it."""
+"""All laws; a function's name is the law's name, and the first line of its docstring states it.
+
+What breaks many laws at once stands first: changes in place, then randomness.
+"""
+
+AT_LENGTH: Sequence[Law] = (forms_equal_the_fold, splits_do_not_matter)
+"""Laws that are also held in a long clip and in large frames: those about forms, which may cut both."""

@@ -25,6 +25,16 @@ def forms_equal_the_fold(factory: Factory, case: Case) -> None:
         compare(got, {"readouts": want["readouts"]}, "scan without a state against the fold", case)
 
 
+def runs_repeat(factory: Factory, case: Case) -> None:
+    """Two runs of one case give the same: nothing is random, and nothing is remembered outside the state."""
+    memory = case.memory(factory)
+    clip, state = case.clip(), case.state(memory)
+    for form in all_forms(memory):
+        first = outcome(scan(memory, form), memory, clip, state)
+        second = outcome(scan(memory, form), memory, clip, state)
+        compare(second, first, f"not deterministic: form {form}, the second of two identical runs", case)
+
+
 def splits_do_not_matter(factory: Factory, case: Case) -> None:
     """A clip cut in two, the state carried over, gives what the whole gives, gradients included."""
     memory = case.memory(factory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from copy import deepcopy
 from dataclasses import replace
 
@@ -62,6 +63,9 @@ def gradients_are_right(factory: Factory, case: Case) -> None:
     named = {**tensors_of(clip), **{f"initial state {name}": flat[name] for name in held}}
     inputs = {name: leaf(x) for name, x in named.items()}
     inputs |= {f"parameter {name}": parameter for name, parameter in memory.named_parameters()}
+    for name, x in inputs.items():
+        if x.dtype != torch.float64:
+            raise BrokenLawError(f"{name} of a memory that was made for float64 is {x.dtype}", small)
     for form in all_forms(memory):
 
         def run(*tensors: Tensor, form: str = form) -> tuple[Tensor, ...]:
@@ -71,7 +75,9 @@ def gradients_are_right(factory: Factory, case: Case) -> None:
             return (out, *[x for x in final.tensors().values() if x.is_floating_point()])
 
         try:
-            gradcheck(run, tuple(inputs.values()), fast_mode=True, atol=1e-6, rtol=1e-4)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what it warns of fails as well
+                gradcheck(run, tuple(inputs.values()), fast_mode=True, atol=1e-6, rtol=1e-4)
         except GradcheckError as error:
             outputs = ["readouts", *(f"final state {name}" for name in held)]
             raise BrokenLawError(f"form {form}: {_mismatch(str(error), outputs, list(inputs))}", small) from None
@@ -92,18 +98,34 @@ def _mismatch(message: str, outputs: list[str], inputs: list[str]) -> str:
 def autocast_keeps_the_state(factory: Factory, case: Case) -> None:
     """Under bfloat16 autocast, and from bfloat16 tokens, the state is kept and computed in at least float32."""
     memory = case.memory(factory, torch.float32)
+    for asked in (torch.bfloat16, torch.float16, torch.float32):
+        empty = memory.init_state(case.batch, case.objects, dtype=asked)
+        _in_full(empty, f"init_state for tokens of {str(asked).removeprefix('torch.')}", case)
     clip, state = case.clip(torch.float32), case.state(memory, torch.float32)
+    coarse = clip.map(Tensor.bfloat16)
     for form in all_forms(memory):
         out, want = memory.scan(clip, state, form=form)
         with torch.autocast("cpu", torch.bfloat16):
             read, got = memory.scan(clip, state, form=form)
-            half = memory.scan(clip.map(Tensor.bfloat16), form=form)[1]
-        kept = {f"state {name}": x for name, x in got.tensors().items()}
-        kept |= {f"state {name} from bfloat16 tokens": x for name, x in half.tensors().items()}
-        for name, x in kept.items():
-            if x.is_floating_point() and x.dtype not in (torch.float32, torch.float64):
-                raise BrokenLawError(f"form {form}: under autocast the {name} is {x.dtype}", case)
-        expected = {f"state {name}": x.detach() for name, x in want.tensors().items() if x.is_floating_point()}
-        compare({k: x.detach() for k, x in kept.items()}, expected, f"form {form} under autocast", case, 1e-4)
+        where = f"form {form} under autocast"
+        compare(_in_full(got, where, case), _in_full(want, f"form {form}", case), where, case, 1e-4)
         readouts = {"readouts": read.detach().float()}
-        compare(readouts, {"readouts": out.detach()}, f"form {form} under autocast", case, 2e-2)
+        compare(readouts, {"readouts": out.detach()}, where, case, 2e-2)
+
+        want = _in_full(memory.scan(coarse.map(Tensor.float), state, form=form)[1], f"form {form}", case)
+        for autocast in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                got = memory.scan(coarse, state, form=form)[1]
+            where = f"form {form} {'under autocast, ' if autocast else ''}from bfloat16 tokens"
+            compare(_in_full(got, where, case), want, where, case, 1e-5)
+
+
+def _in_full(state: State, where: str, case: Case) -> dict[str, Tensor]:
+    """The floating-point tensors of a state. Raises BrokenLawError for one of less than float32."""
+    kept = {f"state {name}": x.detach() for name, x in state.tensors().items() if x.is_floating_point()}
+    for name, x in kept.items():
+        if x.dtype not in (torch.float32, torch.float64):
+            raise BrokenLawError(
+                f"{where}: {name} is {x.dtype}, not at least float32 (memx.memory.state_dtype, no_autocast)", case
+            )
+    return kept

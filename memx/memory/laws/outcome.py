@@ -46,11 +46,11 @@ def outcome(run: Run, memory: Memory, clip: Tokens, state: State) -> dict[str, T
     inputs = {f"gradient to {k}": x for k, x in tensors_of(clip).items()}
     inputs |= {f"gradient to parameter {k}": x for k, x in memory.named_parameters()}
     inputs |= {f"gradient to initial state {k}": x for k, x in state.tensors().items() if x.is_floating_point()}
-    total = _objective(results)
-    if total.requires_grad:
-        gradients = torch.autograd.grad(total, list(inputs.values()), allow_unused=True)
-        for (name, x), gradient in zip(inputs.items(), gradients, strict=True):
-            results[name] = torch.zeros_like(x) if gradient is None else gradient
+    total, leaves = _objective(results), list(inputs.values())
+    used = total.requires_grad
+    gradients = torch.autograd.grad(total, leaves, allow_unused=True) if used else [None] * len(leaves)
+    for (name, x), gradient in zip(inputs.items(), gradients, strict=True):
+        results[name] = torch.zeros_like(x) if gradient is None else gradient
     return {name: x.detach() for name, x in results.items()}
 
 
@@ -68,8 +68,10 @@ def compare(
 ) -> None:
     """Hold `got` against `want` name by name, relative to the largest entry or to 1, whichever is larger.
 
-    Raises BrokenLawError.
+    Raises BrokenLawError, for a name that only one of the two has, too.
     """
+    if more := [name for name in got if name not in want]:
+        raise BrokenLawError(f"{what}: there is {', '.join(more)}, which there should not be", case)
     for name, expected in want.items():
         if name not in got:
             raise BrokenLawError(f"{what}: there is no {name}", case)

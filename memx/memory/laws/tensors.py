@@ -24,17 +24,24 @@ def inputs_are_not_changed(factory: Factory, case: Case) -> None:
         held = {f"state {name}": x for name, x in state.tensors().items()}
         return tensors_of(clip) | held | {f"parameter {name}": x for name, x in memory.named_parameters()}
 
-    kept = {name: x.clone() for name, x in inputs().items()}
-    for form in ("write and read", *all_forms(memory)):
-        leaves = clip.map(lambda x: x.requires_grad_())
-        direct = form == "write and read"
-        out, _ = fold(memory, leaves, state) if direct else memory.scan(leaves, state, form=form)
-        if out.requires_grad:
-            out.sum().backward()
+    kept = {name: (x._version, x.detach().clone()) for name, x in inputs().items()}
+
+    def hold(by: str) -> None:
         for name, x in inputs().items():
-            if not torch.equal(kept[name], x):
-                by = form if direct else f"form {form}"
+            version, value = kept[name]
+            if x._version != version or not torch.equal(value, x):
                 raise BrokenLawError(f"{by}: {name} was changed in place", case)
+
+    for form in ("write and read", *all_forms(memory)):
+        direct = form == "write and read"
+        by = form if direct else f"form {form}"
+        for backward in (False, True):  # first without, since autograd's own errors name neither tensor nor cause
+            with torch.set_grad_enabled(backward):
+                leaves = clip.map(lambda x, backward=backward: x.requires_grad_(backward))
+                out, _ = fold(memory, leaves, state) if direct else memory.scan(leaves, state, form=form)
+                if out.requires_grad:
+                    out.sum().backward()
+            hold(by)
 
 
 def strides_do_not_matter(factory: Factory, case: Case) -> None:

@@ -1,0 +1,171 @@
+"""Released GDKVM checkpoints as run folders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from memx.engine.checkpoint import save_weights
+from memx.engine.foreign import Foreign, read_foreign
+from memx.engine.manifest import environment, manifest
+from memx.engine.run import RunFolder
+from memx.errors import CheckpointError
+from memx.models.build import build
+from memx.models.gdkvm_names import our_name, released_name
+from memx.recipe import Recipe
+from memx.report.html import Report, Table, write_report
+from memx.report.sections import environment_section, recipe_section
+
+STEMS = ("mask_encoder.conv1.weight", "pixel_fuser.conv.weight")
+"""Convolutions over an object's mask and the sum of the others'. Single-object networks lack the last input channel."""
+COUNTER = "num_batches_tracked"
+SINUSOID = "inv_freq"
+_FREQUENCIES = 1.0 / 128.0 ** (torch.arange(0, 128, 2, dtype=torch.float64) / 128)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Released tensors as ours, ready to be loaded, and what had to be said on the way."""
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...]
+
+
+def import_gdkvm(checkpoint: Path, recipe: Recipe, out: Path) -> tuple[RunFolder, tuple[str, ...]]:
+    """Write the run folder of a released checkpoint; returns it, and what the reader should know.
+
+    `recipe` says which release's equations the tensors are run with: their names and shapes are the same in both.
+    Raises CheckpointError for a file that cannot be read safely or does not fit, with every tensor that is missing,
+    surplus, misshapen or not finite; UserError when `out` is taken. Nothing is left behind then.
+    """
+    RunFolder.refuse_taken(out)
+    model = build(recipe)
+    foreign = read_foreign(checkpoint)
+    fitted = fit(foreign.tensors, model, str(checkpoint))
+    model.load_state_dict(fitted.tensors)
+    notes = (*_provenance(foreign, recipe), *fitted.notes)
+    digest = _sha256(checkpoint)
+    source = {
+        "system": "gdkvm",
+        "file": checkpoint.name,
+        "bytes": checkpoint.stat().st_size,
+        "sha256": digest,
+        "container": foreign.container,
+        "notes": list(notes),
+    }
+    run = RunFolder.create(recipe, out)
+    try:
+        run.write_json("manifest.json", {**manifest(recipe, {}), "imported": source})
+        _write_report(run, source, notes)
+        save_weights(run.best_weights, model, recipe, imported_from=checkpoint.name, imported_sha256=digest)
+    except BaseException:
+        for name in ("report.html", run.best_weights.name):
+            (run.path / name).unlink(missing_ok=True)
+        run.discard()
+        raise
+    return run, notes
+
+
+def fit(released: Mapping[str, Tensor], model: nn.Module, source: str) -> Fitted:
+    """Released tensors under our names, each of the shape that `model` wants.
+
+    Batch counters (`num_batches_tracked`) may be missing: nothing in evaluation reads them. The sinusoids' frequencies
+    (`inv_freq`) are no tensors of ours; they are compared with what we compute. A single-object stem gets a last input
+    channel of zeros for the other objects' masks, as the released loader does with `init_as_zero_if_needed`.
+    """
+    own = model.state_dict()
+    tensors: dict[str, Tensor] = {}
+    notes: list[str] = []
+    wrong: list[str] = []
+    counted = 0
+    for name, tensor in released.items():
+        if name.endswith(f".{SINUSOID}"):
+            if tensor.shape != _FREQUENCIES.shape or not torch.allclose(tensor.double(), _FREQUENCIES, rtol=1e-5):
+                wrong.append(f"  {name}: other frequencies than 1 / 128^(2i/128), i = 0 … 63")
+            continue
+        ours = our_name(name)
+        if ours not in own or ours in tensors:
+            wrong.append(f"  surplus: {name} {list(tensor.shape)}")
+            continue
+        counted += ours.endswith(COUNTER)
+        if name in STEMS and _lacks_one_input(tensor, own[ours]):
+            tensor = torch.cat([tensor, torch.zeros_like(tensor[:, :1])], dim=1)
+            notes.append(
+                f"{name} is of a single-object network: a last input channel of zeros was added for the other objects' "
+                "masks. With one object this changes nothing; with more, the objects do not see each other there"
+            )
+        tensors[ours] = tensor
+        if tensor.shape != own[ours].shape:
+            wrong.append(
+                f"  shape: {name} (ours: {ours}) is {list(tensor.shape)}, the recipe's model wants "
+                f"{list(own[ours].shape)}"
+            )
+        elif tensor.is_floating_point() and not tensor.isfinite().all():
+            wrong.append(f"  not finite: {name} (ours: {ours}) has NaN or infinity")
+    counters = {name for name in own if name.endswith(COUNTER)}
+    wrong += [
+        f"  missing: {released_name(name)} (ours: {name}) {list(own[name].shape)}"
+        for name in own
+        if name not in tensors and name not in counters
+    ]
+    if wrong:
+        if not any(our_name(name) in own for name in released):
+            raise CheckpointError(f"{source}: no GDKVM checkpoint: it has {_some(list(released))}")
+        raise CheckpointError("\n".join([f"{source}: does not fit the recipe's model:", *wrong]))
+    if missing := [name for name in counters if name not in tensors]:
+        tensors |= {name: own[name] for name in missing}
+        notes.append(
+            f"{len(missing)} batch counters ({COUNTER}) are not in the file and start at 0; only training counts"
+        )
+    kinds = {str(t.dtype).removeprefix("torch.") for n, t in tensors.items() if n not in counters} - {"float32"}
+    if kinds:
+        notes.append(f"stored in {', '.join(sorted(kinds))}; kept in float32")
+    return Fitted(tensors, tuple(notes))
+
+
+def _provenance(foreign: Foreign, recipe: Recipe) -> list[str]:
+    """What is known of the release that a checkpoint is of, and what was assumed."""
+    if foreign.container == "weights":
+        known = "a training checkpoint with `weights`, as the trainer of the 2025 release writes them"
+    elif foreign.container == "model" and "scaler" in foreign.beside:
+        known = "a training checkpoint with `model` and `scaler`, as the trainer of the re-release writes them"
+    elif foreign.container is not None:
+        known = f"a training checkpoint with `{foreign.container}`, which tells of no release"
+    else:
+        known = "a state dict alone, which tells of no release"
+    return [
+        f"{known[0].upper()}{known[1:]}. The tensors fit both releases, which name and shape them alike and differ in "
+        f"what they compute: run as {recipe.name}; --recipe gdkvm_rerelease or gdkvm_release_2025 chooses"
+    ]
+
+
+def _lacks_one_input(tensor: Tensor, own: Tensor) -> bool:
+    shape = list(own.shape)
+    return list(tensor.shape) == [shape[0], shape[1] - 1, *shape[2:]]
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    shown = ", ".join(sorted(names)[:most])
+    return f"{shown}, … ({len(names)} tensors)" if len(names) > most else shown
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_report(run: RunFolder, source: Mapping[str, object], notes: tuple[str, ...]) -> Path:
+    facts = [[name, str(source[name])] for name in ("file", "bytes", "sha256")]
+    sections = [
+        Table("Where the weights are from", ["Name", "Value"], facts, words=True),
+        Table("What to know", ["Note"], [[f"{note}."] for note in notes], words=True),
+        recipe_section(run.recipe.to_yaml()),
+        environment_section(environment()),
+    ]
+    title = f"{run.recipe.name}: imported weights"
+    return write_report(run.path / "report.html", Report(title, sections, run.recipe.description.rstrip(".")))

@@ -1,0 +1,62 @@
+"""Watch a model's memory while the model runs: gates, readout and state of every frame, as they were computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from memx.errors import UserError
+from memx.memory.base import Memory, Tokens
+from memx.memory.gate import Gate, watching
+from memx.memory.state import State
+
+
+@dataclass(frozen=True)
+class MemoryFrame:
+    """One `Memory.step`. The tensors are those of the computation, with their graph where there is one.
+
+    gates     the gates that the write used, by name
+    readout   (b o n v) what the queries recalled
+    state     the memory's state after the frame
+    grid      (y, x) of the tokens, or None where the model does not say
+    """
+
+    gates: dict[str, Gate]
+    readout: Float[Tensor, "b o n v"]
+    state: State
+    grid: tuple[int, int] | None
+
+
+def memory_of(model: nn.Module) -> Memory:
+    """The memory of a model: the first one, outermost. Raises UserError for a model without any."""
+    for module in model.modules():
+        if isinstance(module, Memory):
+            return module
+    raise UserError(f"{type(model).__name__} has no memory to inspect: none of its modules is a memx.Memory")
+
+
+@contextmanager
+def recording(memory: Memory) -> Iterator[list[MemoryFrame]]:
+    """While this lasts, every `memory.step` appends a MemoryFrame; what is computed is not changed.
+
+    Whoever reads the list may clear it, so that a long clip is recorded in constant memory.
+    """
+    frames: list[MemoryFrame] = []
+    plain = memory.step
+
+    def step(state: State, frame: Tokens) -> tuple[Float[Tensor, "b o n v"], State]:
+        gates: dict[str, Gate] = {}
+        with watching(memory, gates.__setitem__):
+            readout, after = plain(state, frame)
+        frames.append(MemoryFrame(gates, readout, after, frame.size))
+        return readout, after
+
+    memory.__dict__["step"] = step  # this instance's own, in front of its class's
+    try:
+        yield frames
+    finally:
+        del memory.__dict__["step"]

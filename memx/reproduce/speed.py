@@ -1,0 +1,74 @@
+"""Time a frame of each row's network as it streams: `model.step` from an empty memory, one clip after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from memx.engine.manifest import processor_name
+from memx.models.build import build
+from memx.profile.timing import Quantiles, in_turns
+from memx.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class FrameTime:
+    """Milliseconds a frame, over clips of `frames` frames; a clip's time is divided by its frames."""
+
+    median: float
+    p95: float
+    p10: float
+    p90: float
+    clips: int
+    frames: int
+    size: tuple[int, int]
+
+    @property
+    def fps(self) -> float:
+        """Frames a second at the median."""
+        return 1000 / self.median
+
+
+def time_frames(recipes: Mapping[str, Recipe], *, device: str, rounds: int) -> dict[str, FrameTime]:
+    """Time every recipe's network, in turns, batch 1, one clip a round, on random weights and random frames.
+
+    Evaluation mode, no gradients, float32; two clips warm up. Weights are drawn anew from each recipe's seed, which the
+    time does not depend on.
+    """
+    with torch.inference_mode():
+        clips = {label: _clip(recipe, device) for label, recipe in recipes.items()}
+        samples = in_turns(clips, rounds, device=device)
+    found: dict[str, FrameTime] = {}
+    for label, recipe in recipes.items():
+        frames = recipe.data.frames
+        shown = Quantiles.of([1000 * seconds / frames for seconds in samples[label].seconds])
+        size = recipe.data.size
+        found[label] = FrameTime(shown.median, shown.p95, shown.p10, shown.p90, shown.count, frames, size)
+    return found
+
+
+def _clip(recipe: Recipe, device: str) -> Callable[[], object]:
+    torch.manual_seed(recipe.seed)
+    model = build(recipe).to(device).eval()
+    video = torch.rand(recipe.data.frames, 1, recipe.data.channels, *recipe.data.size, device=device)
+
+    def stream() -> object:
+        state = model.init_state(batch=1, objects=recipe.objects)
+        output = None
+        for frame in video:
+            output, state = model.step(frame, state)
+        return output
+
+    return stream
+
+
+def device_words(device: str) -> str:
+    """The device's name, with the threads of a CPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    if device == "cpu":
+        threads = torch.get_num_threads()
+        return f"{processor_name()}, {threads} thread{'s' * (threads > 1)}"
+    return device

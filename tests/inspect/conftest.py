@@ -1,0 +1,48 @@
+"""A tiny run of each kind of memory, trained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TINY = [
+    "model.image_encoder.width=8",
+    "model.value_encoder.width=8",
+    "model.key_dim=8",
+    "model.value_dim=16",
+    "model.pixel_dim=16",
+    "model.sensory_dim=16",
+    "model.refiner=null",
+    "data.size=32",
+    "data.frames=3",
+    "train.batch=2",
+    "train.iterations=4",
+    "train.validate_every=0",
+    "train.warmup=0",
+    "loss.points=64",
+]
+
+
+@pytest.fixture(scope="session")
+def run_of(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The run folder of four steps with a memory and other overrides."""
+    from memx.cli.training import run_training
+    from memx.recipe import Recipe
+
+    @cache
+    def make(memory: str = "gated_delta", *overrides: str) -> Path:
+        out = tmp_path_factory.mktemp("inspect") / memory
+        words = [f"data.root={phantom_root}", f"model.memory={memory}", *TINY, *overrides]
+        run_training(Recipe.load("gdkvm_phantom", words), out=out)
+        return out
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clip(phantom_root: Path) -> Path:
+    """A labelled clip of the data set that the runs are trained on."""
+    return sorted(phantom_root.glob("database_nifti/*/*_4CH_half_sequence.nii.gz"))[0]

@@ -1,0 +1,123 @@
+"""A table made for real, small: trained and scored in processes of their own, one row failing, then reused."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from memx.cli.reproduction import run_reproduction
+from memx.recipe_source import SYSTEM_FILE
+from memx.reproduce.plan import make_plan
+from memx.reproduce.result import QUICK
+from memx.zoo import find_system
+from memx.zoo.system import System, load_system
+
+SMALL = """\
+title: Small
+summary: A system small enough to be trained in a test.
+paper: {title: T, authors: A, venue: V 2025}
+parameters: 10
+releases: [{name: paper, recipe: gdkvm_phantom, differs: nothing}]
+sources: {paper: {label: a paper, reference: R, protocol: made up}}
+data:
+  phantom:
+    recipe: gdkvm_phantom
+    phantom: {patients: 40, seed: 3}
+    quick_phantom: {patients: 6, size: 64, frames: 3}
+    protocol: simulated
+    quick:
+      - train.iterations=2
+      - train.batch=1
+      - train.warmup=0
+      - train.validate_every=0
+      - data.size=32
+      - data.frames=2
+      - evaluate.bootstrap=0
+      - model.refiner=null
+      - model.image_encoder.width=8
+      - model.value_encoder.width=8
+tables:
+  two:
+    title: two memories
+    shows: One memory beside another.
+    data: [phantom]
+    columns: [dice, hd95, ef]
+    reference: delta
+    rows:
+      - {label: linear, overrides: [model.memory=linear], published: {paper: {dice: 90}}}
+      - {label: delta, overrides: [model.memory=delta], published: {paper: {dice: 95}}}
+      - {label: refused, overrides: [train.precision=fp16]}
+      - {label: elsewhere, published: {paper: {dice: 96}}}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> System:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / SYSTEM_FILE).write_text(SMALL, encoding="utf-8")
+    return load_system(folder)
+
+
+@pytest.mark.slow
+def test_a_table_of_two_rows_and_two_seeds(small: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def make() -> tuple[str, int]:
+        plan = make_plan(small, "two", "phantom", out=tmp_path / "out", seeds=2, quick=True)
+        text = io.StringIO()
+        console = Console(file=text, width=200, force_terminal=False)
+        _, failed = run_reproduction(plan, jobs=2, device="cpu", console=console)
+        return text.getvalue(), failed
+
+    printed, failed = make()
+    assert failed == 2, printed
+    assert QUICK in printed
+    assert "0 of 6 runs are there, 6 to do, 2 at a time" in printed
+    assert "train.precision=fp16 needs a GPU" in printed, "the end of a failed run's log is shown"
+    folder = tmp_path / "out" / "small" / "phantom"
+    table = json.loads((folder / "tables" / "two_quick" / "table.json").read_text(encoding="utf-8"))
+    rows = {row["label"]: row for row in table["rows"]}
+    for label in ("linear", "delta"):
+        assert (rows[label]["seeds"], rows[label]["patients"], rows[label]["failed"]) == (2, 1, 0)
+        assert {"dice", "hd95"} <= set(rows[label]["ours"])
+    assert rows["linear"]["ours"]["dice"]["difference"]["seeds"] == 2
+    assert (rows["refused"]["ours"], rows["refused"]["failed"]) == ({}, 2)
+    assert (rows["elsewhere"]["ours"], rows["elsewhere"]["failed"]) == ({}, 0)
+    assert len(table["runs"]) == 4
+    for run in table["runs"]:
+        path = Path(run["path"])
+        assert path.name.startswith(f"{run['recipe']}_{run['fingerprint'][:6]}_seed{run['seed']}")
+        assert {"recipe.yaml", "manifest.json", "model.safetensors", "report.html"} <= {
+            item.name for item in path.iterdir()
+        }
+    assert (folder / "tables" / "two_quick" / "report.html").is_file()
+
+    weights = {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")}
+    monkeypatch.setattr("memx.reproduce.workers._advance", lambda item, environment: 1)  # nothing may be trained anew
+    printed, failed = make()
+    assert failed == 2
+    assert "4 of 6 runs are there, 2 to do" in printed
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")} == weights
+
+
+def test_networks_are_timed_without_training(tmp_path: Path) -> None:
+    plan = make_plan(
+        find_system("gdkvm"), "speed", "phantom", out=tmp_path, quick=True, overrides=["model.refiner=null"]
+    )
+    text = io.StringIO()
+    result, failed = run_reproduction(plan, jobs=1, device="cpu", console=Console(file=text, width=200))
+    assert failed == 0
+    timed = [row for row in result.rows if row.measured]
+    assert len(timed) == 5
+    for row in timed:
+        time = row.cells["ms"].estimate.value
+        assert time > 0
+        assert row.cells["fps"].estimate.value == pytest.approx(1000 / time)
+    assert "random weights, batch 1, float32: clips of " in text.getvalue()
+    assert "measured on " in text.getvalue()
+    assert not list(tmp_path.rglob("recipe.yaml"))

@@ -1,0 +1,146 @@
+"""Two-level intervals: known answers, coverage on drawn data, and the edges of one seed and one patient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from memx.metrics.agreement import agreement as bland_altman
+from memx.metrics.bootstrap import patient_bootstrap
+from memx.reproduce.statistics import agreement, correlation, crossed, mean, seeds_alike
+
+TABLES = arrays.arrays(
+    np.float64, st.tuples(st.integers(1, 4), st.integers(2, 6)), elements=st.floats(-10, 10, width=32)
+)
+
+
+def test_equal_figures_have_no_spread() -> None:
+    found = mean(np.full((3, 5), 0.25))
+    assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
+    assert (found.seeds, found.patients) == (3, 5)
+
+
+def test_one_seed_is_the_bootstrap_over_patients() -> None:
+    """A known answer: with one seed only patients are drawn, spread by √(P / (P − 1)) about their mean."""
+    values = np.random.default_rng(0).normal(size=30)
+    low, high = patient_bootstrap(values.tolist(), [f"p{i:02}" for i in range(30)], draws=20_000, seed=1) or (0, 0)
+    factor = np.sqrt(30 / 29)
+    found = mean(values[None], draws=20_000)
+    centre = values.mean()
+    assert found.low == pytest.approx(centre + (low - centre) * factor, abs=0.02)
+    assert found.high == pytest.approx(centre + (high - centre) * factor, abs=0.02)
+
+
+def test_variance_of_the_draws_is_that_of_the_mean() -> None:
+    """With seeds and patients that add up, the interval's width is that of σ_s²/S + σ_p²/P, from unbiased σ²."""
+    rng = np.random.default_rng(2)
+    seeds, patients = rng.normal(size=12), rng.normal(size=40)
+    found = mean(seeds[:, None] + patients[None], draws=20_000)
+    sigma = np.sqrt(seeds.var(ddof=1) / 12 + patients.var(ddof=1) / 40)
+    assert found.low is not None
+    assert found.high is not None
+    assert (found.high - found.low) / (2 * 1.96 * sigma) == pytest.approx(1, abs=0.04)
+
+
+def test_one_patient_has_no_interval() -> None:
+    found = mean(np.array([[1.0], [3.0]]))
+    assert (found.value, found.low, found.high, found.sign) == (2.0, None, None, 0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(TABLES)
+def test_the_interval_is_repeatable_and_moves_with_the_figures(values: np.ndarray) -> None:
+    found, again, moved = mean(values, draws=200), mean(values, draws=200), mean(values + 5, draws=200)
+    assert found == again
+    assert moved.value == pytest.approx(found.value + 5, abs=1e-9)
+    assert moved.low == pytest.approx(found.low + 5, abs=1e-6)  # type: ignore[operator]
+
+
+def test_paired_differences_are_what_is_left_after_patients_cancel() -> None:
+    """Patients differ by 10 points, the rows by 1: unpaired intervals overlap, the paired one excludes 0."""
+    rng = np.random.default_rng(3)
+    hard = rng.normal(scale=10, size=20)
+    rows = [{s: {f"p{i}": hard[i] + shift + rng.normal(scale=0.2) for i in range(20)} for s in (0, 1, 2)}
+            for shift in (1.0, 0.0)]  # fmt: skip
+    better, worse = (mean(table) for row in rows if (table := crossed(row)) is not None)
+    assert worse.high is not None
+    assert better.low is not None
+    assert better.low < worse.high
+    paired = crossed(rows[0], rows[1])
+    assert paired is not None
+    found = mean(paired)
+    assert found.value == pytest.approx(1.0, abs=0.2)
+    assert found.sign == 1
+    assert seeds_alike(paired) == (3, 3)
+    assert mean(-paired).sign == -1
+
+
+def test_only_common_seeds_and_patients_are_paired() -> None:
+    first = {0: {"a": 1.0, "b": 2.0, "c": 3.0}, 1: {"a": 1.0, "b": 5.0}}
+    second = {1: {"b": 1.0, "a": 0.0, "z": 9.0}, 2: {"a": 0.0}}
+    paired = crossed(first, second)
+    assert paired is not None
+    assert paired.tolist() == [[1.0, 4.0]]
+    assert crossed(first) is not None
+    assert np.array_equal(crossed(first), [[1.0, 2.0], [1.0, 5.0]])  # type: ignore[arg-type]
+    assert crossed(first, {7: {"a": 1.0}}) is None
+    assert crossed({0: {"a": 1.0}}, {0: {"b": 1.0}}) is None
+
+
+def coverage(seeds: int, sigma: tuple[float, float, float], tables: int = 300) -> float:
+    """How often the interval of a drawn table of 24 patients holds the true mean, 0."""
+    rng = np.random.default_rng(4)
+    hit = 0
+    for _ in range(tables):
+        table = (
+            sigma[0] * rng.normal(size=(seeds, 1))
+            + sigma[1] * rng.normal(size=(1, 24))
+            + sigma[2] * rng.normal(size=(seeds, 24))
+        )
+        found = mean(table, draws=400)
+        assert found.low is not None
+        assert found.high is not None
+        hit += found.low <= 0 <= found.high
+    return hit / tables
+
+
+@pytest.mark.parametrize(
+    ("seeds", "sigma", "low", "high"),
+    [
+        (3, (0.3, 1.0, 0.5), 0.88, 0.98),  # patients differ most
+        (10, (1.0, 1.0, 1.0), 0.90, 0.99),
+        (3, (1.0, 0.3, 0.3), 0.75, 0.90),  # three seeds that differ most: too narrow, as the notes of a table say
+        (3, (0.0, 0.0, 1.0), 0.95, 1.0),  # nothing but noise: too wide, never too narrow
+    ],
+)
+def test_coverage_on_drawn_data(seeds: int, sigma: tuple[float, float, float], low: float, high: float) -> None:
+    assert low <= coverage(seeds, sigma) <= high
+
+
+def test_correlation_is_pearsons_and_its_interval_holds_it() -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.normal(55, 12, size=40)
+    prediction = truth + rng.normal(0, 5, size=(3, 40))
+    found = agreement(correlation, truth, prediction)
+    assert found is not None
+    known = [bland_altman(truth, row) for row in prediction]
+    assert found.value == pytest.approx(np.mean([item.r for item in known if item]))  # type: ignore[misc]
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value < found.high <= 1
+    assert agreement(correlation, truth, np.full((2, 40), 50.0)) is None
+    assert agreement(correlation, truth, prediction) == found
+
+
+@pytest.mark.parametrize("values", [np.zeros(3), np.zeros((0, 3)), np.array([[np.nan, 1.0]])])
+def test_bad_tables_are_refused(values: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="figures"):
+        mean(values)
+
+
+def test_truth_and_prediction_are_of_the_same_patients() -> None:
+    with pytest.raises(ValueError, match="same patients"):
+        agreement(correlation, np.zeros(4), np.zeros((2, 3)))

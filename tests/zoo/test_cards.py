@@ -1,0 +1,49 @@
+"""Cards: their links lead somewhere, and their figures are those of `system.yaml`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from memx.recipe_source import shipped_recipes
+from memx.zoo import systems
+from memx.zoo.metrics import COLUMNS
+
+ROOT = Path(__file__).resolve().parents[2]
+CARDS = [ROOT / "zoo" / "README.md", *(system.card for system in systems().values())]
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)
+def test_links_lead_somewhere(card: Path) -> None:
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", card.read_text(encoding="utf-8")) if "://" not in t]
+    assert targets
+    for target in targets:
+        assert (card.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("name", list(systems()))
+def test_a_card_has_the_published_figures_and_the_parameters(name: str) -> None:
+    system = systems()[name]
+    text = system.card.read_text(encoding="utf-8").replace("−", "-")
+    assert f"{system.parameters:,}" in text
+    for item in system.published:
+        for metric, figure in item.figures.items():
+            shown = f"{figure.value:.{COLUMNS[metric].digits}f}"
+            assert re.search(rf"\| [^|]*{re.escape(shown)}[^|]* \||bias {re.escape(shown)}", text), (metric, shown)
+    for row in (row for table in system.tables.values() for row in table.rows if row.overrides is not None):
+        for figures in row.published.values():
+            assert all(f"{figure.value:g}" in text for figure in figures.values()), row.label
+    for item in (*system.code, *system.weights):
+        assert item.licence.split(",")[0] in text
+
+
+@pytest.mark.parametrize("name", list(systems()))
+def test_a_card_names_every_release_and_recipe(name: str) -> None:
+    system = systems()[name]
+    text = system.card.read_text(encoding="utf-8")
+    for release in system.releases:
+        assert f"`{release.recipe}`" in text
+    own = [recipe for recipe, path in shipped_recipes().items() if path.parent == system.folder]
+    assert all(f"`{recipe}`" in text for recipe in own)
