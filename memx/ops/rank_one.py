@@ -91,12 +91,12 @@ def one_step(
 
 
 def chunk_size(t: int, k: int, v: int, *, channelwise: bool) -> int:
-    """The number of tokens a chunk that is fastest for these sizes, as measured by `memx bench ops` on a CPU.
+    """The number of tokens a chunk that is fastest for these sizes, as measured on a CPU (docs/benchmarks.md).
 
-    16 where every key channel decays on its own, else 32, or 64 where key and value together have 256 channels or
-    more. At most t.
+    8 where every key channel decays on its own, else 32, or 64 where key and value together have 256 channels or more.
+    At most t.
     """
-    size = 16 if channelwise else 64 if k + v >= 256 else 32
+    size = 8 if channelwise else 64 if k + v >= 256 else 32
     return max(1, min(size, t))
 
 
