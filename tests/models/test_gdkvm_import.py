@@ -289,3 +289,13 @@ def test_an_imported_run_predicts_and_is_scored(imported, phantom_root, cli, tmp
     status, out, err = cli("eval", str(imported), *data, "--split", "val")
     assert status == 0, err
     assert "Dice" in out
+
+
+@pytest.mark.slow
+def test_an_imported_run_is_exported(imported, rules, cli, tmp_path):
+    """Each format is held to the model before its file appears; the one that memx reads gives the golden numbers."""
+    for kind, name, size in (("safetensors", "x.safetensors", ()), ("onnx", "x.onnx", ("--size", "64"))):
+        status, _, err = cli("export", str(imported), "--to", kind, "--out", str(tmp_path / name), *size)
+        assert status == 0, err
+    assert_golden(tmp_path / "x.safetensors", "exp_interleaved", rules)
+    assert {p.name for p in tmp_path.iterdir()} == {"x.safetensors", "x.onnx"}
