@@ -178,7 +178,7 @@ def _order(
     if paired is None:
         return Order(*labels, published, None, None, "open")
     difference = statistics.mean(paired)
-    sign = difference.sign * (1 if higher else -1)
+    sign = difference.sign * (1 if higher else -1) if difference.seeds > 1 else 0  # one training shows no order
     return Order(
         *labels, published, difference, statistics.seeds_alike(paired), {1: "shown", -1: "reversed", 0: "open"}[sign]
     )

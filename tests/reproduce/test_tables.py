@@ -89,7 +89,7 @@ def test_the_words_say_where_every_column_is_from(gdkvm: System) -> None:
     assert "paper, CAMUS: CAMUS, as the ICCV 2025 paper prints it" in text
     assert "ours, phantom: made up" in text
     assert "only figures of one column may be compared" in text
-    assert "3 seeds are few" in text
+    assert "t interval over both" in text
     assert "Shown: both (95.11) above replace (74.68): +23." in text
     assert "Reversed: both (95.11) above β only (94.57): −1." in text
     assert "Not shown: both (95.11) above α only (94.26)" in text
