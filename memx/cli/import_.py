@@ -20,11 +20,13 @@ def gdkvm(
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     overrides: Overrides = None,
     recipe: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Which equations the weights are run with: gdkvm_rerelease | gdkvm_release_2025, or a recipe file."
+            help="Which equations the weights are run with: gdkvm_rerelease | gdkvm_release_2025, or a recipe file; "
+            "none: those of the trainer that the file is of, and of the re-release where that is not known.",
+            show_default=False,
         ),
-    ] = "gdkvm_rerelease",
+    ] = None,
 ) -> None:
     """Import GDKVM's released weights: a run folder for `memx eval`, `memx predict`, `memx export` and `memx.load`.
 
@@ -32,10 +34,15 @@ def gdkvm(
     """
     from rich.console import Console
 
-    from memx.engine.gdkvm_import import import_gdkvm
+    from memx.engine.foreign import read_foreign
+    from memx.engine.gdkvm_import import import_gdkvm, recipe_of
+    from memx.engine.run import RunFolder
     from memx.recipe import Recipe
 
-    run, notes = import_gdkvm(checkpoint, Recipe.load(recipe, overrides or []), out)
+    RunFolder.refuse_taken(out)
+    foreign = read_foreign(checkpoint)
+    chosen = Recipe.load(recipe or recipe_of(foreign), overrides or [])
+    run, notes = import_gdkvm(checkpoint, chosen, out, foreign=foreign)
     console = Console(highlight=False, markup=False)
     for note in notes:
         console.print(f"{note}.", soft_wrap=True)

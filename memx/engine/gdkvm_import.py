@@ -23,6 +23,7 @@ from memx.report.sections import environment_section, recipe_section
 
 STEMS = ("mask_encoder.conv1.weight", "pixel_fuser.conv.weight")
 """Convolutions over an object's mask and the sum of the others'. Single-object networks lack the last input channel."""
+RELEASE_2025, RERELEASE = "gdkvm_release_2025", "gdkvm_rerelease"
 COUNTER = "num_batches_tracked"
 SINUSOID = "inv_freq"
 _FREQUENCIES = 1.0 / 128.0 ** (torch.arange(0, 128, 2, dtype=torch.float64) / 128)
@@ -36,16 +37,24 @@ class Fitted:
     notes: tuple[str, ...]
 
 
-def import_gdkvm(checkpoint: Path, recipe: Recipe, out: Path) -> tuple[RunFolder, tuple[str, ...]]:
+def recipe_of(foreign: Foreign) -> str:
+    """The recipe of the trainer that wrote a checkpoint; of the re-release where it is not known which one did."""
+    return RELEASE_2025 if foreign.container == "weights" else RERELEASE
+
+
+def import_gdkvm(
+    checkpoint: Path, recipe: Recipe, out: Path, *, foreign: Foreign | None = None
+) -> tuple[RunFolder, tuple[str, ...]]:
     """Write the run folder of a released checkpoint; returns it, and what the reader should know.
 
     `recipe` says which release's equations the tensors are run with: their names and shapes are the same in both.
+    `foreign` is what `checkpoint` holds, where that has been read already.
     Raises CheckpointError for a file that cannot be read safely or does not fit, with every tensor that is missing,
     surplus, misshapen or not finite; UserError when `out` is taken. Nothing is left behind then.
     """
     RunFolder.refuse_taken(out)
     model = build(recipe)
-    foreign = read_foreign(checkpoint)
+    foreign = read_foreign(checkpoint) if foreign is None else foreign
     fitted = fit(foreign.tensors, model, str(checkpoint))
     model.load_state_dict(fitted.tensors)
     notes = (*_provenance(foreign, recipe), *fitted.notes)
@@ -138,10 +147,14 @@ def _provenance(foreign: Foreign, recipe: Recipe) -> list[str]:
         known = f"a training checkpoint with `{foreign.container}`, which tells of no release"
     else:
         known = "a state dict alone, which tells of no release"
-    return [
+    notes = [
         f"{known[0].upper()}{known[1:]}. The tensors fit both releases, which name and shape them alike and differ in "
-        f"what they compute: run as {recipe.name}; --recipe gdkvm_rerelease or gdkvm_release_2025 chooses"
+        f"what they compute: run as {recipe.name}; --recipe {RERELEASE} or {RELEASE_2025} chooses"
     ]
+    known_trainer = foreign.container == "weights" or (foreign.container == "model" and "scaler" in foreign.beside)
+    if known_trainer and recipe.name in {RERELEASE, RELEASE_2025} - {recipe_of(foreign)}:
+        notes.insert(0, "Beware: weights of one release give wrong masks with the equations of the other")
+    return notes
 
 
 def _lacks_one_input(tensor: Tensor, own: Tensor) -> bool:

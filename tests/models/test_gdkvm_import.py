@@ -20,7 +20,7 @@ from torch import Tensor
 import memx
 from memx.cli import main
 from memx.engine.foreign import read_foreign
-from memx.engine.gdkvm_import import fit, import_gdkvm
+from memx.engine.gdkvm_import import _provenance, fit, import_gdkvm, recipe_of
 from memx.engine.run import RunFolder
 from memx.errors import CheckpointError, UserError
 from memx.models.base import VideoModel
@@ -117,7 +117,7 @@ def test_a_training_checkpoint_of_the_2025_release(released, rules, cli, tmp_pat
         },
         tmp_path / "ckpt.pth",
     )
-    words = [str(tmp_path / "ckpt.pth"), "--out", str(tmp_path / "run"), "--recipe", "gdkvm_release_2025"]
+    words = [str(tmp_path / "ckpt.pth"), "--out", str(tmp_path / "run")]
     status, out, err = cli("import", "gdkvm", *words)
     assert status == 0, err
     assert "`weights`, as the trainer of the 2025 release writes them" in out
@@ -125,6 +125,24 @@ def test_a_training_checkpoint_of_the_2025_release(released, rules, cli, tmp_pat
     assert "num_batches_tracked" in out
     assert_golden(tmp_path / "run", "raw_tiled", rules)
     assert cli("import", "gdkvm", *words)[0] == 2  # there is a run here already
+
+
+@pytest.mark.parametrize(
+    ("content", "chosen"),
+    [
+        (lambda x: {"weights": x, "it": 1}, "gdkvm_release_2025"),
+        (lambda x: {"model": x, "scaler": {}}, "gdkvm_rerelease"),
+        (lambda x: x, "gdkvm_rerelease"),
+    ],
+)
+def test_without_a_recipe_the_trainer_says_which_and_a_contradiction_is_said(content, chosen, released, tmp_path):
+    torch.save(content({"A_log": released["A_log"]}), tmp_path / "x.pth")
+    foreign = read_foreign(tmp_path / "x.pth")
+    assert recipe_of(foreign) == chosen
+    said = {name: _provenance(foreign, Recipe.load(name)) for name in ("gdkvm_release_2025", "gdkvm_rerelease")}
+    assert not any("Beware" in note for note in said.pop(chosen))
+    for notes in said.values():
+        assert notes[0].startswith("Beware") == (foreign.container is not None)
 
 
 @pytest.mark.parametrize(
