@@ -47,6 +47,8 @@ def run_inspection(
     folder = out or output_folders([stream], Path("inspect"))[0].with_name(f"{_stem(run)}_{stream.name}")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; --out is a folder")
+    if (folder / "recipe.yaml").exists():
+        raise UserError(f"{folder}: is a run folder, which an inspection leaves alone; choose another --out")
     model = restore(recipe, tensors, str(run)).to(device)
     with bar(stream.name, stream.length, "frames") as advance:
         record = record_clip(model, recipe, stream, device=device, crop="auto" if crop else "none", on_frame=advance)

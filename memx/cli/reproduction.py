@@ -43,14 +43,14 @@ def run_reproduction(plan: Plan, *, jobs: int, device: str, console: Console) ->
     if plan.table.kind == "speed":
         return _time(plan, device, console), 0
     _heading(plan, console)
-    if plan.source.missing:
-        console.print(f"writing the phantom: {_options(plan)}", soft_wrap=True)
-        with bar("phantom", (plan.source.options or {})["patients"], "patients") as advance:
-            plan.source.write(lambda done, total: advance())
-    digest = _fingerprint(plan)
-    placed = plan.place(digest)
-    _show_runs(plan, placed, jobs, console)
     with alone(plan.folder):
+        if plan.source.missing:
+            console.print(f"writing the phantom: {_options(plan)}", soft_wrap=True)
+            with bar("phantom", (plan.source.options or {})["patients"], "patients") as advance:
+                plan.source.write(lambda done, total: advance())
+        digest = _fingerprint(plan)
+        placed = plan.place(digest)
+        _show_runs(plan, placed, jobs, console)
         failed = _train(plan, placed, jobs, device, console)
     for outcome in failed:
         console.print(Text.assemble(("failed: ", "bold red"), f"{outcome.task.name} (exit status {outcome.status}), "

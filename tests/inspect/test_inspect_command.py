@@ -126,6 +126,7 @@ def test_several_objects_have_figures_of_their_own(memx, run_of, clip, tmp_path:
         (["RUN", "CLIP", "--start", "trained"], "say how many"),
         (["RUN", "CLIP", "--start", "frsh", "--steps", "2"], "did you mean 'fresh'"),
         (["RUN", "CLIP", "--crop", "atuo"], "did you mean 'auto'"),
+        (["RUN", "CLIP", "--out", "RUN"], "is a run folder, which an inspection leaves alone"),
         (["RUN", "CLIP", "train.batch=3"], "the run is trained already"),
         (["RUN", "CLIP", "data.root=nowhere", "--steps", "2"], "nowhere"),
     ],
