@@ -43,6 +43,8 @@ def run_reproduction(plan: Plan, *, jobs: int, device: str, console: Console) ->
     if plan.table.kind == "speed":
         return _time(plan, device, console), 0
     _heading(plan, console)
+    if not plan.source.missing:
+        _fingerprint(plan)  # data that cannot be used are refused before anything is written
     with alone(plan.folder):
         if plan.source.missing:
             console.print(f"writing the phantom: {_options(plan)}", soft_wrap=True)
