@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memx.ops.call import Call
 from memx.ops.dispatch import choose
+from memx.ops.form import Form, check_form
 from memx.ops.shapes import Sizes
-
-Form = Literal["chunk", "recurrent"]
 
 
 def linear_attention(
@@ -120,10 +117,7 @@ def _run(
         sizes.check("initial_state", initial_state, "b h k v")
     if reset is not None:
         sizes.check("reset", reset, "b t", flags=True)
-    if form not in ("chunk", "recurrent"):
-        raise ValueError(f"{op}: there is no form {form!r}; there are 'chunk' and 'recurrent'")
-    if chunk_size is not None and not (isinstance(chunk_size, int) and chunk_size >= 1):
-        raise ValueError(f"{op}: chunk_size must be an integer of at least 1, not {chunk_size!r}")
+    check_form(op, form, chunk_size)
     factor = float(max(sizes["k"], 1) ** -0.5) if scale is None else scale
     boundary = None if reset is None else reset.bool()
     call = Call(op, q, k, v, log_decay, beta, erases, factor, initial_state, boundary, form, chunk_size)

@@ -15,6 +15,11 @@ from memx.ops.shapes import Sizes
 Normalize = Literal["none", "tokens", "spectral"]
 
 
+def _check_normalize(op: str, normalize: str | None) -> None:
+    if normalize is not None and normalize not in get_args(Normalize):
+        raise ValueError(f"{op}: normalize must be none, tokens or spectral, not {normalize!r}")
+
+
 def gram(
     k: Float[Tensor, "*#batch n k"],
     *,
@@ -26,8 +31,7 @@ def gram(
     With strengths β in [0, 1] and either normalisation no eigenvalue exceeds 1 (for `tokens`: with keys of norm at
     most 1), so I − G does not expand. An all-zero G stays zero.
     """
-    if normalize is not None and normalize not in get_args(Normalize):
-        raise ValueError(f"normalize must be none, tokens or spectral, not {normalize!r}")
+    _check_normalize("gram", normalize)
     written = k if strength is None else k * strength.unsqueeze(-1)
     G = written.mT @ k
     if normalize == "tokens":
@@ -94,8 +98,7 @@ def frame_delta_rule(
     layout = sizes.check("S", S, "b k v", "b o k v")
     sizes.check("k", k, "b n k")
     sizes.check("v", v, layout.replace("k", "n"))
-    if normalize is not None and normalize not in get_args(Normalize):
-        raise ValueError(f"frame_delta_rule: normalize must be none, tokens or spectral, not {normalize!r}")
+    _check_normalize("frame_delta_rule", normalize)
     for name, gate in (("alpha", alpha), ("beta", beta)):
         if isinstance(gate, Tensor) and not _broadcasts(gate.shape, S.shape):
             shapes = f"S {tuple(S.shape)}, but its shape is {tuple(gate.shape)}"

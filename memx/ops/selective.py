@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from memx.ops.delta import Form
+from memx.ops.form import Form, check_form
 from memx.ops.precision import compute_dtype, no_autocast
 from memx.ops.quarantine import bad_rows, cleared, poison, spoiled
 from memx.ops.shapes import Sizes
@@ -48,10 +48,7 @@ def selective_scan(
     if reset is not None:
         sizes.check("reset", reset, "b t", flags=True)
         reset = reset.bool()
-    if form not in ("chunk", "recurrent"):
-        raise ValueError(f"selective_scan: there is no form {form!r}; there are 'chunk' and 'recurrent'")
-    if chunk_size is not None and not (isinstance(chunk_size, int) and chunk_size >= 1):
-        raise ValueError(f"selective_scan: chunk_size must be an integer of at least 1, not {chunk_size!r}")
+    check_form("selective_scan", form, chunk_size)
 
     out_dtype, dtype = x.dtype, compute_dtype(x, dt, A, B, C, D, initial_state)
     with no_autocast(x.device):
