@@ -184,8 +184,11 @@ class Recipe(Section):
         return "\n".join(_write(self.dump(), type(self), 0)) + "\n"
 
     def decisive(self) -> dict[str, Any]:
-        """What decides the trained weights: all but names, scoring, plug-in paths and where the data lies."""
-        data = self.dump()
+        """What decides the trained weights: all but names, scoring, plug-in paths and where the data lies.
+
+        An option that was added later and is at the value at which it changes nothing (`Neutral`) is left out.
+        """
+        data = self.model_dump(mode="json", context={"neutral": False})
         for key in ("name", "description", "evaluate", "plugins"):
             del data[key]
         for key in ("validate_every", "checkpoint_every"):

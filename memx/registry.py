@@ -118,11 +118,30 @@ class Part:
             raise RecipeError(f"{self.kind} {self.type!r}: {error}") from None
         return entry.build(facts, options)
 
-    def dump(self) -> dict[str, Any]:
-        """The part as plain data, `{type: …, option: …}`, with every default written out."""
+    def dump(self, *, neutral: bool = True) -> dict[str, Any]:
+        """The part as plain data, `{type: …, option: …}`, with every default written out.
+
+        Without `neutral`, options at their `Neutral` value are left out, here and in the parts within.
+        """
         entry = registry(self.kind)[self.type]
         filled = entry.options.model_validate(dict(self.options))
-        return {"type": self.type, **filled.model_dump(mode="json")}
+        data = filled.model_dump(mode="json", context={"neutral": neutral})
+        if not neutral:
+            for name, info in entry.options.model_fields.items():
+                if any(isinstance(mark, Neutral) and mark.value == getattr(filled, name) for mark in info.metadata):
+                    del data[name]
+        return {"type": self.type, **data}
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Marks an option that was added when recipes had been run without it: at `value` it changes nothing.
+
+    `Annotated[float, Field(ge=0), Neutral(0.0)]`: the hash of a recipe leaves it out there, so that the runs of before
+    keep their identity.
+    """
+
+    value: Any
 
 
 class Slot:
@@ -155,7 +174,7 @@ class Slot:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(_dump_part)
+            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(_dump_part, info_arg=True)
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
@@ -199,12 +218,12 @@ class refines:
         return {"anyOf": [*choices, refined]}
 
 
-def _dump_part(value: Any) -> Any:
+def _dump_part(value: Any, info: pydantic.SerializationInfo) -> Any:
     if not isinstance(value, Part):
         raise ValueError(
             f"{value!r} was composed in Python and cannot be written into a recipe: register it and name it"
         )
-    return value.dump()
+    return value.dump(neutral=(info.context or {}).get("neutral", True))
 
 
 def build_part(part: Callable[..., Any], **facts: Any) -> Any:

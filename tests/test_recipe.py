@@ -79,6 +79,15 @@ def test_the_hash_is_of_what_decides_the_result() -> None:
     assert base.hash == same.hash != other.hash
 
 
+def test_an_option_that_came_later_is_not_in_the_hash_where_it_changes_nothing() -> None:
+    base = Recipe.load("gdkvm_phantom")
+    assert "mask_dropout" in base.dump()["model"]
+    assert "mask_dropout" not in base.decisive()["model"]
+    turned = Recipe.load("gdkvm_phantom", ["model.mask_dropout=0.3"])
+    assert turned.decisive()["model"]["mask_dropout"] == 0.3
+    assert turned.hash != base.hash == Recipe.from_dict(base.dump()).hash == "33479bbbaba5"
+
+
 def test_recipes_are_frozen() -> None:
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         Recipe.load("gdkvm_phantom").seed = 3  # pyright: ignore[reportAttributeAccessIssue]

@@ -124,6 +124,7 @@ def _case_pairs(model: VideoModel, recipe: Recipe, clip: Clip, device: str) -> I
                     name,
                     phase,
                     t,
+                    sampled.extra["frames"][t],
                 ),
                 frame,
             )

@@ -37,6 +37,8 @@ class Pair:
 
     prediction, truth  boolean (y, x)
     spacing            (y, x) millimetres a pixel of the truth, or None
+    frame              0-based, among the frames that the model saw
+    clip_frame         the same frame in the whole clip on disk; None: `frame`
     """
 
     prediction: NDArray[np.bool_]
@@ -47,6 +49,7 @@ class Pair:
     structure: str
     phase: Phase = "other"
     frame: int = 0
+    clip_frame: int | None = None
 
     @property
     def place(self) -> str:
@@ -154,6 +157,7 @@ def _row(pair: Pair) -> Row:
         patient=pair.patient,
         view=pair.view,
         frame=pair.frame,
+        clip_frame=pair.frame if pair.clip_frame is None else pair.clip_frame,
         phase=pair.phase,
         structure=pair.structure,
         outcome=outcomes[predicted, true],

@@ -27,11 +27,15 @@ TITLES = {"dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "asd": "ASD"
 
 @dataclass(frozen=True)
 class Row:
-    """The scores of one structure in one frame; all None where both masks are empty. Distances are in `unit`."""
+    """The scores of one structure in one frame; all None where both masks are empty. Distances are in `unit`.
+
+    `frame` counts the frames that the model saw, `clip_frame` those of the clip on disk.
+    """
 
     patient: str
     view: str
     frame: int
+    clip_frame: int
     phase: Phase
     structure: str
     outcome: Outcome

@@ -24,7 +24,7 @@ from memx.models.padding import crop, pad, padded_size
 from memx.models.readout_fusion import ReadoutFusion
 from memx.models.value_encoder import ValueEncoder
 from memx.refiners.base import RefinerSlot
-from memx.registry import Part, build_part, models
+from memx.registry import Neutral, Part, build_part, models
 from memx.sensory.base import SensorySlot
 
 _RESNET_50 = Part("encoder", "resnet", {"depth": 50})
@@ -113,6 +113,7 @@ class MaskPropagator(VideoModel):
                 description="in training, how often a frame is not shown the last masks, so that it has to trust the "
                 "memory more than its own mistakes",
             ),
+            Neutral(0.0),
         ] = 0.0,
         identities: Annotated[
             int | None,

@@ -9,7 +9,7 @@ from memx.engine.run import RunFolder
 from memx.reproduce.plan import Plan
 from memx.reproduce.result import Result, RunRecord
 from memx.reproduce.runs import PlacedRun
-from memx.reproduce.scores import PatientScores, read_scores
+from memx.reproduce.scores import PatientScores, read_lost, read_scores
 from memx.reproduce.speed import FrameTime
 from memx.reproduce.table import accuracy_rows, leading_source, orders, speed_rows
 
@@ -19,12 +19,13 @@ def accuracy_result(plan: Plan, placed: Mapping[str, Sequence[PlacedRun]], finge
     scored: dict[str, dict[int, PatientScores]] = {}
     records: list[RunRecord] = []
     cache: dict[Path, PatientScores] = {}
+    lost = read_lost(_root(plan))
     for label, runs in placed.items():
         for item in runs:
             if item.stage != "scored":
                 continue
             if item.path not in cache:
-                cache[item.path] = read_scores(item.scores)
+                cache[item.path] = read_scores(item.scores, lost)
             scored.setdefault(label, {})[item.run.seed] = cache[item.path]
             records.append(_record(label, item, fingerprint))
     wanted = {label: len(runs) for label, runs in placed.items()}
@@ -53,6 +54,10 @@ def speed_result(plan: Plan, times: Mapping[str, FrameTime], device: str) -> Res
     )
     rows = speed_rows(plan.table, times)
     return Result(plan.system, plan.name, plan.table, plan.data, ours, plan.quick, rows, device=device)
+
+
+def _root(plan: Plan) -> Path | None:
+    return next(iter(plan.rows.values()))[0].recipe.data.root
 
 
 def _ours(plan: Plan, scores: Sequence[PatientScores]) -> str:

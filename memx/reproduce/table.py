@@ -14,7 +14,7 @@ from memx.reproduce.statistics import Estimate
 from memx.zoo.metrics import COLUMNS
 from memx.zoo.system import Metric, Table, TableRow
 
-BY_PATIENT: tuple[Metric, ...] = ("dice", "iou", "hd", "hd95", "asd", "ef")
+BY_PATIENT: tuple[Metric, ...] = ("dice", "dice_lost", "iou", "hd", "hd95", "asd", "ef")
 
 
 @dataclass(frozen=True)

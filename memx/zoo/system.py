@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from memx.errors import RecipeError, nearest, unknown
 from memx.recipe_source import SYSTEM_FILE, Place, Source, read_yaml
 
-Metric = Literal["dice", "iou", "hd", "hd95", "asd", "ef", "ef_r", "ef_bias", "ms", "fps"]
+Metric = Literal["dice", "dice_lost", "iou", "hd", "hd95", "asd", "ef", "ef_r", "ef_bias", "ms", "fps"]
 DataName = Literal["camus", "phantom", "echonet"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Words = Annotated[str, Field(min_length=1)]

@@ -41,8 +41,8 @@ def test_rows_alike_share_a_run_across_tables(gdkvm: System, tmp_path: Path) -> 
     assert gates["accumulate"] == modules["KPFF"]
     assert gates["both"] == modules["GDR + KPFF"] == main_["GDKVM, paper"]
     folders = [item.path for runs in (*gates.values(), *modules.values()) for item in runs]
-    assert len(set(folders)) == 2 * 7
-    assert [item.run.seed for item in unique(gates)] == [0] * 5 + [1] * 5
+    assert len(set(folders)) == 2 * 8
+    assert [item.run.seed for item in unique(gates)] == [0] * 6 + [1] * 6
     first = gates["both"][0]
     every = first.run.recipe.train.validate_every
     assert first.path == tmp_path / "gdkvm" / "phantom" / f"{first.run.recipe.hash}_ffffff_seed0_val{every}"
@@ -71,7 +71,7 @@ def test_rows_have_the_last_word_and_the_user_the_one_before(gdkvm: System, tmp_
 def test_seeds_and_bad_overrides_are_refused(gdkvm: System, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--seeds"):
         make_plan(gdkvm, "gates", "phantom", out=tmp_path, overrides=["seed=3"])
-    with pytest.raises(RecipeError, match=r"table gates, row 'accumulate', on gdkvm_phantom: (.|\n)*iterations"):
+    with pytest.raises(RecipeError, match=r"table gates, row 'no memory', on gdkvm_phantom: (.|\n)*iterations"):
         make_plan(gdkvm, "gates", "phantom", out=tmp_path, overrides=["train.iteration=3"])
     with pytest.raises(RecipeError, match="unknown data 'echonet'"):
         make_plan(gdkvm, "gates", "echonet", out=tmp_path)

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memx.errors import CheckpointError
+from memx.errors import CheckpointError, DataError
 from memx.metrics.scores import PatientEF, Row, Scores
 from memx.reproduce.result import QUICK, Result
-from memx.reproduce.scores import PatientScores, read_scores
+from memx.reproduce.scores import PatientScores, read_lost, read_scores
 from memx.reproduce.speed import FrameTime
 from memx.reproduce.table import accuracy_rows, leading_source, orders, speed_rows
 from memx.reproduce.write import markdown, terminal_table, words, write_result
 from memx.zoo import System, find_system
 
 PATIENTS = [f"p{i:02}" for i in range(12)]
-DICE = {"accumulate": 0.90, "replace": 0.70, "β only": 0.95, "α only": 0.9349, "both": 0.935}
+DICE = {"no memory": 0.60, "accumulate": 0.90, "replace": 0.70, "β only": 0.95, "α only": 0.9349, "both": 0.935}
 """Made up: `β only` above `both`, against the paper; `α only` as good as `both`."""
 
 
@@ -33,6 +33,7 @@ def scores(mean: float, seed: int) -> PatientScores:
     own = np.random.default_rng([seed, round(10_000 * mean)]).normal(scale=0.004, size=len(PATIENTS))
     dice = {p: float(mean + a + b) for p, a, b in zip(PATIENTS, hard, own, strict=True)}
     values = {"dice": dice, "iou": {p: v / (2 - v) for p, v in dice.items()}}
+    values["dice_lost"] = {p: v - 0.1 for p, v in list(dice.items())[::2]}
     values |= {name: {p: 10 * (1 - v) for p, v in dice.items()} for name in ("hd", "hd95", "asd")}
     ef = {p: (50.0 + 3 * i, 52.0 + 3 * i + 100 * float(own[i])) for i, p in enumerate(PATIENTS)}
     return PatientScores("lv", "memx-1", values, "mm", ef, "Simpson biplane", missed=0)
@@ -51,7 +52,7 @@ def gates(system: System, *, seeds: int = 3, without: tuple[str, ...] = (), quic
 def test_the_known_order_is_found_and_the_rest_is_not_claimed(gdkvm: System) -> None:
     verdicts = {(o.better, o.worse): o.verdict for o in gates(gdkvm).orders}
     assert len(verdicts) == 10
-    assert all(verdicts[label, "replace"] == "shown" for label in DICE if label != "replace")
+    assert all(verdicts[label, "replace"] == "shown" for label in DICE if label not in ("replace", "no memory"))
     assert verdicts["both", "accumulate"] == "shown"
     assert verdicts["both", "β only"] == "reversed"
     assert verdicts["both", "α only"] == "open"
@@ -80,10 +81,11 @@ def test_differences_are_paired_and_figures_are_means(gdkvm: System) -> None:
 def test_the_words_say_where_every_column_is_from(gdkvm: System) -> None:
     result = gates(gdkvm)
     assert result.columns() == ["", "paper, CAMUS", "ours, phantom", "ours − both", "patients × seeds"]
-    row = result.cells(result.rows[1])
+    row = result.cells(result.rows[2])
     assert row[:2] == ["replace", "74.68"]
-    assert row[2].startswith("70.")
-    assert row[3].startswith("−23.")
+    assert row[2].startswith("Dice 70.")
+    assert row[3].startswith("Dice −23.")
+    assert all("\nDice, lost frames " in cell for cell in row[2:4])
     assert row[4] == "12 × 3"
     text = words(result)
     assert "paper, CAMUS: CAMUS, as the ICCV 2025 paper prints it" in text
@@ -98,7 +100,7 @@ def test_the_words_say_where_every_column_is_from(gdkvm: System) -> None:
 
 def test_a_row_without_runs_has_dashes_and_is_counted(gdkvm: System) -> None:
     result = gates(gdkvm, without=("replace",))
-    row = result.cells(result.rows[1])
+    row = result.cells(result.rows[2])
     assert row[1:] == ["74.68", "–", "–", "–\n3 failed"]
     assert "3 runs have no result" in words(result)
     assert {o.verdict for o in result.orders if "replace" in (o.better, o.worse)} == {"open"}
@@ -172,15 +174,17 @@ def test_files_are_written_and_agree(gdkvm: System, tmp_path: Path) -> None:
     assert data["orders"]["pairs"][0]["verdict"] in ("shown", "open", "reversed")
     assert data["statement"] == result.statement()
     text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
-    assert text.count("\n| ") == 7
+    assert text.count("\n| ") == 8
     assert "<td>74.68</td>" in report.read_text(encoding="utf-8")
-    assert terminal_table(result).row_count == 5
+    assert terminal_table(result).row_count == 6
 
 
 def test_scores_are_read_as_eval_writes_them(tmp_path: Path) -> None:
     def row(patient: str, view: str, structure: str, dice: float | None) -> Row:
         outcome = "both_empty" if dice is None else "scored"
-        return Row(patient, view, 0, "ED", structure, outcome, dice, dice, dice, dice, dice, "mm")
+        return Row(
+            patient, view, 0, 9 if view == "4CH" else 0, "ED", structure, outcome, dice, dice, dice, dice, dice, "mm"
+        )
 
     rows = (
         row("a", "2CH", "lv", 0.5), row("a", "4CH", "lv", 0.7), row("b", "2CH", "lv", 0.9),
@@ -193,6 +197,9 @@ def test_scores_are_read_as_eval_writes_them(tmp_path: Path) -> None:
     Scores("memx-1", "text", rows, ef, ef_structure="lv", draws=10).to_json(tmp_path / "scores.json")
     found = read_scores(tmp_path / "scores.json")
     assert found.of("dice") == pytest.approx({"a": 0.6, "b": 0.9})
+    assert found.of("dice_lost") == {}
+    lost = frozenset({("a", "4CH", 9), ("b", "4CH", 9), ("b", "2CH", 9)})
+    assert read_scores(tmp_path / "scores.json", lost).of("dice_lost") == {"a": 0.7}
     assert found.of("ef") == {"a": 3.0}
     assert (found.structure, found.unit, found.method, found.missed) == ("lv", "mm", "Simpson biplane", 1)
 
@@ -202,3 +209,17 @@ def test_other_files_are_no_scores(tmp_path: Path, text: str) -> None:
     (tmp_path / "scores.json").write_text(text)
     with pytest.raises(CheckpointError, match="score the run anew"):
         read_scores(tmp_path / "scores.json")
+
+
+def test_lost_frames_are_those_that_the_phantom_names(tmp_path: Path) -> None:
+    assert read_lost(None) == read_lost(tmp_path) == frozenset()
+    people = [{"name": "a", "lost": {"2CH": [1, 2], "4CH": []}}, {"name": "b", "lost": {"4CH": [0]}}, {"name": "c"}]
+    (tmp_path / "memx.json").write_text(json.dumps({"patients": people}))
+    assert read_lost(tmp_path) == {("a", "2CH", 1), ("a", "2CH", 2), ("b", "4CH", 0)}
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"patients": [1]}', "[]"])
+def test_a_broken_summary_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "memx.json").write_text(text)
+    with pytest.raises(DataError, match=r"memx\.json: not the summary of a phantom"):
+        read_lost(tmp_path)

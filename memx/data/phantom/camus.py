@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -34,21 +35,23 @@ class Writer:
                 lines = "".join(f"{name}\n" for name in names)
                 (folder / f"subgroup_{_LISTS[part]}.txt").write_text(lines, encoding="utf-8")
 
-    def add(self, person: Patient, part: str) -> dict[str, str]:
-        """Simulate and write one patient; what the data set calls it."""
+    def add(self, person: Patient, part: str) -> dict[str, Any]:
+        """Simulate and write one patient; what the data set calls it, and the frames of each view that are lost."""
         name = f"patient{person.index + 1:04d}"
         folder = self.root / "database_nifti" / name
         folder.mkdir(parents=True)
+        lost: dict[str, list[int]] = {}
         for view in VIEWS:
             clip = simulate(person, view, size=self.size, aspect=self.aspect, frames=self.frames, lost=self.lost)
             stem = f"{name}_{view}"
+            lost[view] = list(clip.lost)
             for suffix, array in (("", clip.video), ("_gt", clip.labels)):
                 _save(folder / f"{stem}_half_sequence{suffix}.nii.gz", array, clip)
                 _save(folder / f"{stem}_ED{suffix}.nii.gz", array[clip.ed], clip)
                 _save(folder / f"{stem}_ES{suffix}.nii.gz", array[clip.es], clip)
             (folder / f"Info_{view}.cfg").write_text(_info(person, clip), encoding="utf-8")
         self.lists[part].append(name)
-        return {"name": name}
+        return {"name": name, "lost": lost}
 
 
 def _save(path: Path, array: np.ndarray, clip: Simulation) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -44,8 +45,8 @@ class Writer:
             _table(self.root / "FileList.csv", _FILES, self.files)
             _table(self.root / "VolumeTracings.csv", _TRACINGS, self.tracings)
 
-    def add(self, person: Patient, part: str) -> dict[str, str]:
-        """Simulate and write one patient; what the data set calls it."""
+    def add(self, person: Patient, part: str) -> dict[str, Any]:
+        """Simulate and write one patient; what the data set calls it, and the frames of the view that are lost."""
         name = f"0X{np.random.default_rng([person.seed, person.index, 70]).integers(1 << 62):016X}"
         try:
             clip = simulate(
@@ -68,7 +69,7 @@ class Writer:
         for frame in sorted((clip.ed, clip.es)):
             for x1, y1, x2, y2 in tracing(clip.outline[frame]):
                 self.tracings.append((f"{name}.avi", f"{x1:.4f}", f"{y1:.4f}", f"{x2:.4f}", f"{y2:.4f}", frame))
-        return {"name": name}
+        return {"name": name, "lost": {"4CH": list(clip.lost)}}
 
 
 def tracing(outline: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "21 4"]:

@@ -30,6 +30,7 @@ class Simulation:
     ed, es    0-based frames of end diastole and end systole
     volumes   (t,) millilitres of the left ventricle
     outline   (t, m, 2) the cavity's outline as (column, row) in pixels, from the left annulus over the apex
+    lost      0-based frames in which part of the sector has no echoes
     """
 
     video: UInt8[np.ndarray, "t y x"]
@@ -40,6 +41,7 @@ class Simulation:
     es: int
     volumes: Float[np.ndarray, " t"]
     outline: Float[np.ndarray, "t m 2"]
+    lost: tuple[int, ...] = ()
 
 
 def simulate(
@@ -62,8 +64,8 @@ def simulate(
     frames   number of frames; None: what heart rate and frame rate give
     span     `half`: ED to ES (in some patients ES to ED) as in CAMUS; `cycle`: a full cycle or more at `fps`
     square   size × size square pixels instead
-    lost     share of frames, never the first or ED, in which part of the sector has no echoes; the labels stay
-    images   False leaves the video black and costs no time: the truth alone
+    lost     share of frames, never ED, in which part of the sector has no echoes (`contact`); the labels stay
+    images   False leaves the video black and costs little time: the truth alone
     """
     seen = patient.views[view]
     if span == "half":
@@ -79,13 +81,12 @@ def simulate(
     count = len(timing.phases)
     labels = np.stack([_labels(shape, i + 1, grid) for i in range(count)])
     video = np.zeros_like(labels)
+    machine = ultrasound.scanner(patient, view, size)
+    gain = contact(patient, view, frames=count, lines=machine.lines, share=lost, kept=(timing.ed,))
     if images:
         stream = int(view[0])
         tissues = tissue.ribbons(patient, view, shape, ultrasound.gaps(patient))
         scatterers = scatter(tissues, patient.rng(50, stream))
-        machine = ultrasound.scanner(patient, view, size)
-        kept = (0, timing.ed)
-        gain = contact(patient, view, frames=count, lines=machine.lines, share=lost, kept=kept)
         video = ultrasound.film(machine, scatterers, range(1, count + 1), grid, patient.rng(60, stream), gain)
     return Simulation(
         video=video,
@@ -96,6 +97,7 @@ def simulate(
         es=timing.es,
         volumes=shape.volumes[1:],
         outline=_pixels(shape.cavity()[1:], grid),
+        lost=tuple(map(int, np.flatnonzero((gain < 1).any(axis=1)))),
     )
 
 
