@@ -28,7 +28,7 @@ def phantom(
         int | None, typer.Option(min=2, help="Frames a clip; none: as heart and frame rate give.", show_default=False)
     ] = None,
     lost: Annotated[
-        float, typer.Option(min=0, max=0.5, help="Share of frames in which part of the sector has no echoes.")
+        float, typer.Option(min=0, max=0.5, help="Share of frames, at most, in which part of the sector has no echoes.")
     ] = 0.0,
 ) -> None:
     """Write a phantom data set: simulated apical echocardiograms with exact masks and known ejection fractions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,10 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="train, val or test; none: what the recipe says.", show_default=False)
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Folder of the results under RUN/eval; none: the split.", show_default=False),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Score a run on patients of a split: Dice, IoU, HD95, ASD and EF, with intervals over patients, and a report."""
@@ -29,7 +34,9 @@ def evaluate(
     folder = RunFolder.open(run)
     if split not in (None, "train", "val", "test"):
         raise UserError(unknown("split", split, ["train", "val", "test"]))
-    scores, report = run_evaluation(folder, overrides or [], split, pick_device(device))
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UserError(f"--name {name}: a folder's name has letters, digits, `_`, `.` and `-`")
+    scores, report = run_evaluation(folder, overrides or [], split, pick_device(device), name=name)
     console = Console(highlight=False)
     console.print(scores.table())
     console.print(f"report {report}", soft_wrap=True)

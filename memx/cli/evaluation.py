@@ -15,8 +15,13 @@ from memx.engine.summary import write_evaluation
 from memx.metrics.scores import Scores
 
 
-def run_evaluation(run: RunFolder, overrides: Sequence[str], split: str | None, device: str) -> tuple[Scores, Path]:
-    """Score a run's best weights on a split (None: the recipe's); returns the scores and the report's path."""
+def run_evaluation(
+    run: RunFolder, overrides: Sequence[str], split: str | None, device: str, *, name: str | None = None
+) -> tuple[Scores, Path]:
+    """Score a run's best weights on a split (None: the recipe's); returns the scores and the report's path.
+
+    `name` is that of the folder under `eval` that the results go to; None: the split's.
+    """
     refuse_training_overrides(overrides)
     recipe, tensors = load_checkpoint(run.path, overrides)
     split = split or recipe.evaluate.split
@@ -24,4 +29,4 @@ def run_evaluation(run: RunFolder, overrides: Sequence[str], split: str | None, 
     _, cases = find_cases(recipe, split)
     with bar(f"evaluating {split}", len(cases), "clips") as advance:
         found = evaluate(model.to(device), recipe, split, device=device, on_case=lambda done, total: advance())
-    return found.scores, write_evaluation(run, recipe, split, found)
+    return found.scores, write_evaluation(run, recipe, split, found, name=name)

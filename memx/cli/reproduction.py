@@ -13,6 +13,7 @@ from memx.cli.progress import bar
 from memx.data.fingerprint import fingerprint
 from memx.engine.datasets import find_cases
 from memx.reproduce.collect import accuracy_result, speed_result
+from memx.reproduce.data import DataSource
 from memx.reproduce.plan import Plan, seconds_left, unique
 from memx.reproduce.result import QUICK, Result
 from memx.reproduce.runs import PlacedRun
@@ -29,8 +30,9 @@ def show_plan(plan: Plan, jobs: int, console: Console) -> None:
     if plan.table.kind == "speed":
         console.print(f"{len(plan.rows)} networks are timed in turns; nothing is trained.")
         return
+    for source in plan.missing:
+        console.print(f"{source.root}: the phantom is written first: {_options(source)}", soft_wrap=True)
     if plan.source.missing:
-        console.print(f"{plan.source.root}: the phantom is written first: {_options(plan)}", soft_wrap=True)
         runs = sum(map(len, plan.rows.values()))
         distinct = len({run.recipe.hash for group in plan.rows.values() for run in group})
         console.print(f"{distinct} runs to do for {runs} places in the table; the time is known after the first.")
@@ -45,15 +47,15 @@ def run_reproduction(plan: Plan, *, jobs: int, device: str, console: Console) ->
     _heading(plan, console)
     if not plan.source.missing:
         _fingerprint(plan)  # data that cannot be used are refused before anything is written
-    with alone(plan.folder):
-        if plan.source.missing:
-            console.print(f"writing the phantom: {_options(plan)}", soft_wrap=True)
-            with bar("phantom", (plan.source.options or {})["patients"], "patients") as advance:
-                plan.source.write(lambda done, total: advance())
+    with alone(plan.folder) as lock:
+        for source in plan.missing:
+            console.print(f"writing the phantom: {_options(source)}", soft_wrap=True)
+            with bar("phantom", (source.options or {})["patients"], "patients") as advance:
+                source.write(lambda done, total: advance())
         digest = _fingerprint(plan)
         placed = plan.place(digest)
         _show_runs(plan, placed, jobs, console)
-        failed = _train(plan, placed, jobs, device, console)
+        failed = _train(plan, placed, jobs, device, console, lock)
     for outcome in failed:
         console.print(Text.assemble(("failed: ", "bold red"), f"{outcome.task.name} (exit status {outcome.status}), "
                                     f"{outcome.task.log} ends:"), soft_wrap=True)  # fmt: skip
@@ -65,7 +67,7 @@ def run_reproduction(plan: Plan, *, jobs: int, device: str, console: Console) ->
 
 
 def _train(
-    plan: Plan, placed: Mapping[str, Sequence[PlacedRun]], jobs: int, device: str, console: Console
+    plan: Plan, placed: Mapping[str, Sequence[PlacedRun]], jobs: int, device: str, console: Console, lock: int
 ) -> list[Outcome]:
     """Run what is left; returns the runs that failed."""
     tasks: list[Task] = []
@@ -89,7 +91,7 @@ def _train(
             console.print(f"{how} {outcome.task.name} in {_duration(outcome.seconds)}", soft_wrap=True, markup=False)
             advance()
 
-        run_tasks(tasks, jobs, started=started, finished=finished)
+        run_tasks(tasks, jobs, hold=lock, started=started, finished=finished)
     return failed
 
 
@@ -148,13 +150,12 @@ def _labels(placed: Mapping[str, Sequence[PlacedRun]]) -> dict[str, str]:
 
 
 def _fingerprint(plan: Plan) -> str:
-    recipe = next(iter(plan.rows.values()))[0].recipe
-    layout, cases = find_cases(recipe, None)
+    layout, cases = find_cases(plan.recipe, None)
     return fingerprint(layout, cases)
 
 
-def _options(plan: Plan) -> str:
-    return ", ".join(f"{name} {value}" for name, value in (plan.source.options or {}).items())
+def _options(source: DataSource) -> str:
+    return ", ".join(f"{name} {value}" for name, value in (source.options or {}).items())
 
 
 def _duration(seconds: float) -> str:

@@ -63,11 +63,11 @@ def write_training_report(run: RunFolder, history: History) -> Path:
     return write_report(run.path / "report.html", report)
 
 
-def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluation) -> Path:
-    """`eval/<split>/` with scores.csv, scores.json, worst.png and report.html."""
-    folder = run.path / "eval" / split
+def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluation, *, name: str | None = None) -> Path:
+    """`eval/<name or split>/` with scores.csv, scores.json, worst.png and report.html."""
+    folder = run.path / "eval" / (name or split)
     run.write_json(
-        f"eval/{split}/manifest.json",
+        f"eval/{folder.name}/manifest.json",
         {"weights": run.weights.name, "trained_with": run.recipe.hash, **manifest(recipe, data_record(recipe))},
     )
     scores = found.scores

@@ -49,6 +49,27 @@ def find_data(settings: Settings, folder: Path, overrides: Sequence[str], *, qui
         return DataSource(None)
     options = {"layout": "camus", **settings.phantom, **(settings.quick_phantom if quick else {})}
     _check(options)
+    return _phantom(options, folder)
+
+
+def find_long(settings: Settings, source: DataSource, folder: Path, *, quick: bool) -> DataSource:
+    """The data of longer clips: the same patients of a phantom, written with more frames; of the user's data the same.
+
+    Raises RecipeError where the settings do not say how long.
+    """
+    if source.options is None:
+        return source
+    return _phantom({**source.options, "frames": long_frames(settings, quick=quick)}, folder)
+
+
+def long_frames(settings: Settings, *, quick: bool) -> int:
+    """Frames of a long clip. Raises RecipeError where the settings do not say how many."""
+    if settings.long is None:
+        raise RecipeError("long: is missing; say how many frames a long clip has, e.g. `long: {frames: 30, quick: 5}`")
+    return settings.long.quick if quick else settings.long.frames
+
+
+def _phantom(options: dict[str, Any], folder: Path) -> DataSource:
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
     return DataSource((folder / f"phantom_{digest}").resolve(), options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,8 @@ from pathlib import Path
 from memx.errors import RecipeError, UserError
 from memx.recipe import Recipe
 from memx.recipe_source import read_yaml
-from memx.reproduce.data import DataSource, find_data
-from memx.reproduce.runs import PlacedRun, Run
+from memx.reproduce.data import DataSource, find_data, find_long, long_frames
+from memx.reproduce.runs import PlacedRun, Run, Scoring
 from memx.zoo.system import DataName, Settings, System, Table
 
 
@@ -20,8 +21,11 @@ from memx.zoo.system import DataName, Settings, System, Table
 class Plan:
     """A table, its data, and the runs of each of its rows.
 
-    folder  of the system's runs on these data
-    rows    label → one run a seed; rows without overrides are not in it
+    folder     of the system's runs on these data
+    rows       label → one run a seed; rows without overrides are not in it
+    overrides  the user's
+    seeds      how many trainings a row has
+    long       data of clips longer than those of training, where a column is of them
     """
 
     system: System
@@ -33,15 +37,50 @@ class Plan:
     folder: Path
     quick: bool
     rows: Mapping[str, tuple[Run, ...]]
+    overrides: tuple[str, ...] = ()
+    seeds: int = 1
+    long: DataSource | None = None
 
     @property
     def out(self) -> Path:
-        """Where the table is written."""
-        return self.folder / "tables" / (f"{self.name}_quick" if self.quick else self.name)
+        """Where the table is written: other seeds, or the user's overrides, make another folder."""
+        parts = [self.name]
+        if self.table.kind == "accuracy":
+            parts.append(f"{self.seeds}_seed{'s' * (self.seeds > 1)}")
+        if self.overrides:
+            parts.append(hashlib.sha256(json.dumps(self.overrides).encode()).hexdigest()[:8])
+        if self.quick:
+            parts.append("quick")
+        return self.folder / "tables" / "_".join(parts)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The first row's recipe, for what all rows share."""
+        return next(iter(self.rows.values()))[0].recipe
+
+    @property
+    def missing(self) -> list[DataSource]:
+        """Data that have yet to be written."""
+        sources = [self.source] if self.long is None else [self.source, self.long]
+        return [source for source in sources if source.missing]
+
+    @property
+    def scorings(self) -> tuple[Scoring, ...]:
+        """The evaluations of a run that the table's columns need."""
+        split = self.recipe.evaluate.split
+        found = [Scoring(split, (f"data.root={self.recipe.data.root}",))]
+        if self.long is not None:
+            root = self.recipe.data.root if self.long.root is None else self.long.root
+            frames = long_frames(self.settings, quick=self.quick)
+            found.append(Scoring(f"{split}_{frames}_frames", (f"data.root={root}", f"data.frames={frames}")))
+        return tuple(found)
 
     def place(self, fingerprint: str) -> dict[str, list[PlacedRun]]:
         """The runs of each row with their folders."""
-        return {label: [run.at(self.folder, fingerprint) for run in runs] for label, runs in self.rows.items()}
+        scorings = self.scorings
+        return {
+            label: [run.at(self.folder, fingerprint, scorings) for run in runs] for label, runs in self.rows.items()
+        }
 
 
 def make_plan(
@@ -80,7 +119,8 @@ def make_plan(
             )
         except RecipeError as error:
             raise RecipeError(f"table {table}, row {row.label!r}, on {settings.recipe}: {error}") from None
-    return Plan(system, table, chosen, data, settings, source, folder, quick, rows)
+    long = find_long(settings, source, folder, quick=quick) if chosen.scores_long_clips else None
+    return Plan(system, table, chosen, data, settings, source, folder, quick, rows, tuple(overrides), seeds, long)
 
 
 def unique(rows: Mapping[str, Sequence[PlacedRun]]) -> list[PlacedRun]:

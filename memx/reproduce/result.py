@@ -27,6 +27,11 @@ class RunRecord:
     revision: str
     dirty: bool
 
+    @property
+    def code(self) -> str:
+        """The state of memx's code in a few words."""
+        return f"{self.revision[:7] or 'installed'}{' and changes' if self.dirty else ''}"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -94,6 +99,8 @@ class Result:
             words = estimate_words(metric, cell.estimate, cell.unit)
             words += f", SD {cell.spread:.2f}" if cell.spread is not None else ""
             words += f", {cell.note}" if cell.note and self.table.kind == "speed" else ""
+            if row.measured and self.table.kind == "accuracy" and cell.estimate.patients != row.patients:
+                words += f", {cell.estimate.patients} patients"
             lines.append(_line(metric, words, alone))
         return "\n".join(lines) or "–"
 
@@ -118,6 +125,10 @@ class Result:
         notes = [QUICK] if self.quick else []
         notes += self.table.remarks
         if self.table.kind == "speed":
+            notes.append(
+                f"Ours: medians over clips with a {LEVEL:.0%} interval from order statistics; differences are of clips "
+                "timed in the same round."
+            )
             return notes
         notes.append(
             f"Ours: means over test patients and seeds with a {LEVEL:.0%} t interval over both; differences "
@@ -133,11 +144,29 @@ class Result:
         methods = {cell.note for row in self.rows for cell in row.cells.values() if cell.note}
         if methods:
             notes.append(f"Our ejection fractions: {'; '.join(sorted(methods))}, against that of the true masks.")
-        if missed := sum(row.missed for row in self.rows):
-            notes.append(f"Ejection fraction missed in {missed} scored patients, where no cavity was found: left out.")
+        missed, of = (sum(row.missed[i] for row in self.rows) for i in (0, 1))
+        if missed:
+            notes.append(
+                f"Ejection fraction missed in {missed} of {of} predictions, where no cavity was found. A patient "
+                "missed in one seed is left out of its row's ejection fractions, which flatters that row."
+            )
         if failed := sum(row.failed for row in self.rows):
             notes.append(f"{failed} runs have no result; a row's figures are those of its other seeds.")
+        if len(code := sorted({run.code for run in self.runs})) > 1:
+            notes.append(f"The runs were made with {len(code)} states of memx's code: {', '.join(code)}.")
         return notes
+
+    def provenance(self) -> list[str]:
+        """Recipe hashes, seeds, data and code of the runs behind our figures."""
+        if not self.runs:
+            return []
+        recipes: dict[str, list[str]] = {}
+        for run in self.runs:
+            recipes.setdefault(run.row, []).append(f"{run.recipe} (seed {run.seed})")
+        lines = [f"{row}: recipe {', '.join(hashes)}" for row, hashes in recipes.items()]
+        data = sorted({run.fingerprint[:12] for run in self.runs})
+        code = sorted({run.code for run in self.runs})
+        return [*lines, f"data {', '.join(data)}; memx {', '.join(code)}"]
 
     def statement(self) -> list[str]:
         """Which orders of the source are shown by ours, which are not."""
@@ -175,7 +204,10 @@ class Result:
             "device": self.device,
             "protocols": dict(self.protocols()),
             "notes": self.notes(),
-            "interval": {"level": LEVEL, "over": "patients and seeds, crossed"},
+            "interval": {
+                "level": LEVEL,
+                "over": "clips" if self.table.kind == "speed" else "patients and seeds, crossed",
+            },
             "rows": [self._row_dict(row) for row in self.rows],
             "orders": {"source": self.source, "pairs": [asdict(order) for order in self.orders]},
             "statement": self.statement(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,31 +36,41 @@ class Run:
         """
         return f"{self.recipe.hash}_{fingerprint[:6]}_seed{self.seed}_val{self.recipe.train.validate_every}"
 
-    def at(self, root: Path, fingerprint: str) -> PlacedRun:
-        """The run with its folder under `root`."""
-        return PlacedRun(self, root / self.name(fingerprint))
+    def at(self, root: Path, fingerprint: str, scorings: Sequence[Scoring]) -> PlacedRun:
+        """The run with its folder under `root`, and how it is to be scored."""
+        return PlacedRun(self, root / self.name(fingerprint), tuple(scorings))
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """One evaluation of a run: `name` is that of its folder under `eval`, `overrides` say on which clips."""
+
+    name: str
+    overrides: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class PlacedRun:
-    """A run and its folder."""
+    """A run, its folder, and the evaluations that a table needs of it, that of the training's own data first."""
 
     run: Run
     path: Path
+    scorings: tuple[Scoring, ...]
+
+    def scores(self, scoring: Scoring) -> Path:
+        """Where an evaluation leaves its scores."""
+        return self.path / "eval" / scoring.name / "scores.json"
 
     @property
-    def split(self) -> str:
-        return self.run.recipe.evaluate.split
-
-    @property
-    def scores(self) -> Path:
-        return self.path / "eval" / self.split / "scores.json"
+    def unscored(self) -> list[Scoring]:
+        """The evaluations that have not been made."""
+        return [scoring for scoring in self.scorings if not self.scores(scoring).is_file()]
 
     @property
     def stage(self) -> Stage:
         """How far it has come on disk."""
         if (self.path / "metrics.json").is_file():
-            return "scored" if self.scores.is_file() else "trained"
+            return "trained" if self.unscored else "scored"
         if (self.path / "last" / "training_state.pt").is_file():
             return "interrupted"
         return "to do"
@@ -69,17 +80,19 @@ class PlacedRun:
         me = (sys.executable, "-m", "memx")
         data = f"data.root={self.run.recipe.data.root}"
         where = ("--device", device)
-        evaluate = (*me, "eval", str(self.path), data, "--split", self.split, *where)
+        split = ("--split", self.run.recipe.evaluate.split)
+        evaluate = [
+            (*me, "eval", str(self.path), *scoring.overrides, *split, "--name", scoring.name, *where)
+            for scoring in self.unscored
+        ]
         match self.stage:
-            case "scored":
-                return ()
-            case "trained":
-                return (evaluate,)
+            case "scored" | "trained":
+                return tuple(evaluate)
             case "interrupted":
-                return ((*me, "train", "--resume", str(self.path), data, *where), evaluate)
+                return ((*me, "train", "--resume", str(self.path), data, *where), *evaluate)
             case "to do":
                 train = (*me, "train", self.run.base, *self.run.overrides, "--out", str(self.path), *where)
-                return (train, evaluate)
+                return (train, *evaluate)
 
     def clear(self) -> None:
         """Remove what a run that never reached a checkpoint has left, so that it can start."""

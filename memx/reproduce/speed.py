@@ -15,20 +15,24 @@ from memx.recipe import Recipe
 
 @dataclass(frozen=True)
 class FrameTime:
-    """Milliseconds a frame, over clips of `frames` frames; a clip's time is divided by its frames."""
+    """Milliseconds a frame of clips of `frames` frames: a clip's time divided by its frames.
 
-    median: float
-    p95: float
-    p10: float
-    p90: float
-    clips: int
+    clips  one value a round; those of two rows in the same round were taken one after the other
+    """
+
+    clips: tuple[float, ...]
     frames: int
     size: tuple[int, int]
 
     @property
+    def shown(self) -> Quantiles:
+        """Quantiles over the clips."""
+        return Quantiles.of(self.clips)
+
+    @property
     def fps(self) -> float:
         """Frames a second at the median."""
-        return 1000 / self.median
+        return 1000 / self.shown.median
 
 
 def time_frames(recipes: Mapping[str, Recipe], *, device: str, rounds: int) -> dict[str, FrameTime]:
@@ -43,9 +47,8 @@ def time_frames(recipes: Mapping[str, Recipe], *, device: str, rounds: int) -> d
     found: dict[str, FrameTime] = {}
     for label, recipe in recipes.items():
         frames = recipe.data.frames
-        shown = Quantiles.of([1000 * seconds / frames for seconds in samples[label].seconds])
-        size = recipe.data.size
-        found[label] = FrameTime(shown.median, shown.p95, shown.p10, shown.p90, shown.count, frames, size)
+        clips_ms = tuple(1000 * seconds / frames for seconds in samples[label].seconds)
+        found[label] = FrameTime(clips_ms, frames, recipe.data.size)
     return found
 
 

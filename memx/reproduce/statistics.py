@@ -18,12 +18,12 @@ Satterthwaite, Biometrics Bulletin 2:110–114, 1946.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import stdtrit
+from scipy.special import bdtr, stdtrit
 
 DRAWS, LEVEL = 4000, 0.95
 _TIE = 1e-9
@@ -104,11 +104,7 @@ def _variance_of_mean(values: Float[np.ndarray, "s p"]) -> tuple[float, float]:
     return float(both / values.size), float(both**2 / (squares**2 / free).sum())
 
 
-Statistic = Callable[[Float[np.ndarray, "d p"], Float[np.ndarray, "d p"]], Float[np.ndarray, " d"]]
-"""Of each row: of the patients' true figures and one network's."""
-
-
-def correlation(truth: Float[np.ndarray, "d p"], prediction: Float[np.ndarray, "d p"]) -> Float[np.ndarray, " d"]:
+def pearson(truth: Float[np.ndarray, "d p"], prediction: Float[np.ndarray, "d p"]) -> Float[np.ndarray, " d"]:
     """Pearson's r, row by row; NaN where one side is constant."""
     x = truth - truth.mean(1, keepdims=True)
     y = prediction - prediction.mean(1, keepdims=True)
@@ -116,8 +112,7 @@ def correlation(truth: Float[np.ndarray, "d p"], prediction: Float[np.ndarray, "
     return np.divide((x * y).sum(1), size, out=np.full(len(size), np.nan), where=size > 0)
 
 
-def agreement(
-    statistic: Statistic,
+def correlation(
     truth: Float[np.ndarray, " p"],
     prediction: Float[np.ndarray, "s p"],
     *,
@@ -125,26 +120,42 @@ def agreement(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Estimate | None:
-    """A statistic of true figures and those of each network, averaged over the networks; None where it is not defined.
+    """Pearson's r of true figures and those of each network, averaged over the networks; None where one is constant.
 
     A bootstrap: seeds and patients are both drawn anew, one draw of patients for all drawn seeds (Owen, The pigeonhole
-    bootstrap, Ann. Appl. Stat. 1:386–411, 2007), which is too narrow for a few seeds. Draws in which the statistic is
-    not defined, as r of one patient alone, are left out.
+    bootstrap, Ann. Appl. Stat. 1:386–411, 2007), which is too narrow for a few seeds. Draws in which r is not
+    defined, as of one patient alone, are left out.
     """
     prediction = _checked(prediction)
     seeds, patients = prediction.shape
     if truth.shape != (patients,):
         raise ValueError(f"truth is {truth.shape} and prediction {prediction.shape}; they are of the same patients")
-    found = statistic(np.broadcast_to(truth, prediction.shape), prediction)
+    found = pearson(np.broadcast_to(truth, prediction.shape), prediction)
     if not np.isfinite(found).all():
         return None
     rng = np.random.default_rng(seed)
     w = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
     drawn: Int[np.ndarray, "d p"] = rng.integers(patients, size=(draws, patients))
-    each = np.stack([statistic(truth[drawn], row[drawn]) for row in prediction], axis=1)
+    each = np.stack([pearson(truth[drawn], row[drawn]) for row in prediction], axis=1)
     values = (w * each).sum(1)
     low, high = _ends(values[np.isfinite(values)], patients, level)
     return Estimate(float(found.mean()), low, high, seeds, patients)
+
+
+def median(values: Float[np.ndarray, " n"], *, level: float = LEVEL) -> tuple[float, float | None, float | None]:
+    """The median with an interval of at least `level` from order statistics, whatever the distribution.
+
+    Of n values in order the interval runs from the k-th to the k-th last, k the largest with
+    P(Binomial(n, ½) < k) ≤ (1 − level) / 2; None where n is too small (below 6 at 95%).
+    Source: Conover, Practical Nonparametric Statistics, 1999, §3.2.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    if ordered.ndim != 1 or not len(ordered) or not np.isfinite(ordered).all():
+        raise ValueError("the median is of finite values in one row, and of one at least")
+    below = bdtr(np.arange(len(ordered), dtype=np.float64), len(ordered), 0.5)
+    k = int((below <= (1 - level) / 2).sum())
+    centre = float(np.median(ordered))
+    return (centre, float(ordered[k - 1]), float(ordered[-k])) if k else (centre, None, None)
 
 
 def seeds_alike(values: Float[np.ndarray, "s p"]) -> tuple[int, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float
 
 from memx.reproduce import statistics
 from memx.reproduce.scores import PatientScores
@@ -14,7 +15,7 @@ from memx.reproduce.statistics import Estimate
 from memx.zoo.metrics import COLUMNS
 from memx.zoo.system import Metric, Table, TableRow
 
-BY_PATIENT: tuple[Metric, ...] = ("dice", "dice_lost", "iou", "hd", "hd95", "asd", "ef")
+BY_PATIENT: tuple[Metric, ...] = ("dice", "dice_lost", "dice_long", "iou", "hd", "hd95", "asd", "ef")
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A row with its published figures and ours; `failed` counts seeds without a result, `missed` scored patients
-    without a predicted ejection fraction."""
+    """A row with its published figures and ours.
+
+    failed  seeds without a result
+    missed  predictions of an ejection fraction, one a patient and seed, that failed, of how many
+    """
 
     row: TableRow
     cells: Mapping[Metric, Cell] = field(default_factory=dict)
     seeds: int = 0
     patients: int = 0
-    missed: int = 0
+    missed: tuple[int, int] = (0, 0)
     failed: int = 0
 
     @property
@@ -77,26 +81,38 @@ def accuracy_rows(table: Table, scored: Scored, wanted: Mapping[str, int]) -> li
                 cells,
                 seeds=len(runs),
                 patients=max((run.patients for run in runs.values()), default=0),
-                missed=sum(run.missed for run in runs.values())
-                if {"ef", "ef_r", "ef_bias"} & set(table.columns)
-                else 0,
+                missed=_missed(runs.values()) if {"ef", "ef_r", "ef_bias"} & set(table.columns) else (0, 0),
                 failed=max(0, wanted.get(row.label, 0) - len(runs)),
             )
         )
     return found
 
 
+def _missed(runs: Iterable[PatientScores]) -> tuple[int, int]:
+    counts = [(run.missed, run.missed + len(run.ef)) for run in runs]
+    return sum(missed for missed, _ in counts), sum(of for _, of in counts)
+
+
 def speed_rows(table: Table, times: Mapping[str, FrameTime]) -> list[ResultRow]:
-    """The rows of a table whose variants were timed."""
+    """The rows of a table whose variants were timed: medians over clips, differences clip by clip of the same round."""
     found: list[ResultRow] = []
+    reference = None if table.reference is None else times.get(table.reference)
     for row in table.rows:
         time = times.get(row.label)
         cells: dict[Metric, Cell] = {}
         if time is not None:
-            cells["ms"] = Cell(Estimate(time.median, None, None, 1, 0), note=f"p95 {time.p95:.2f}")
+            difference = None
+            if reference is not None and row.label != table.reference:
+                difference = _timed(np.subtract(time.clips, reference.clips))
+            cells["ms"] = Cell(_timed(np.array(time.clips)), difference=difference, note=f"p95 {time.shown.p95:.2f}")
             cells["fps"] = Cell(Estimate(time.fps, None, None, 1, 0))
         found.append(ResultRow(row, {metric: cells[metric] for metric in table.columns if metric in cells}))
     return found
+
+
+def _timed(clips: Float[np.ndarray, " n"]) -> Estimate:
+    value, low, high = statistics.median(clips)
+    return Estimate(value, low, high, 1, 0)
 
 
 def _cell(metric: Metric, row: TableRow, table: Table, scored: Scored) -> Cell | None:
@@ -130,7 +146,7 @@ def _agreement_cell(metric: Metric, runs: Mapping[int, PatientScores]) -> Cell |
     if metric == "ef_bias":
         error = prediction - truth
         return Cell(statistics.mean(error), spread=float(error.std(axis=1, ddof=1).mean()), note=method)
-    found = statistics.agreement(statistics.correlation, truth, prediction)
+    found = statistics.correlation(truth, prediction)
     return None if found is None else Cell(found, note=method)
 
 

@@ -54,13 +54,16 @@ def run_tasks(
     tasks: Sequence[Task],
     jobs: int,
     *,
+    hold: int | None = None,
     started: Callable[[Task], Any] = lambda task: None,
     finished: Callable[[Outcome], Any] = lambda outcome: None,
 ) -> list[Outcome]:
     """Run all tasks, `jobs` at a time, and say how each ended, in the order in which they did.
 
-    With several jobs the machine's cores are dealt out to them. The first Ctrl-C (or SIGTERM) is passed on to the
-    processes, which save what they have, and InterruptedRunError follows when they have ended; a second one kills them.
+    With several jobs the cores that this process may use are dealt out to them. `hold` is an open file that the
+    processes keep open, too: a lock on it lasts as long as any of them. The first Ctrl-C (or SIGTERM) is passed on to
+    the processes, which save what they have, and InterruptedRunError follows when they have ended; a second one kills
+    them.
     """
     waiting, running, outcomes = list(tasks), list[_Running](), list[Outcome]()
     environment = _environment(jobs)
@@ -71,7 +74,7 @@ def run_tasks(
                     running.append(_Running(waiting.pop(0), time.perf_counter()))
                     started(running[-1].task)
                 for item in list(running):
-                    status = _advance(item, environment)
+                    status = _advance(item, environment, hold)
                     if status is not None:
                         running.remove(item)
                         outcomes.append(Outcome(item.task, status, time.perf_counter() - item.started))
@@ -87,20 +90,24 @@ def run_tasks(
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process. Raises UserError where another one holds it: two would train the same runs."""
+def alone(folder: Path) -> Iterator[int]:
+    """Hold a folder for this process, and for those that it hands the file that it gets, after its own end, too.
+
+    Raises UserError where another one holds it: two would train the same runs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{folder}: another `memx reproduce` is at work here; wait for it, or choose another --out"
+                f"{folder}: another `memx reproduce`, or a training that one has left, is at work here; wait for it, "
+                "or choose another --out"
             ) from None
-        yield
+        yield lock.fileno()
 
 
-def _advance(item: _Running, environment: dict[str, str]) -> int | None:
+def _advance(item: _Running, environment: dict[str, str], hold: int | None) -> int | None:
     """Start a task's next command when the last one is done; its exit status once all are, or one failed."""
     if item.process is not None:
         status = item.process.poll()
@@ -120,6 +127,7 @@ def _advance(item: _Running, environment: dict[str, str]) -> int | None:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
+            pass_fds=() if hold is None else (hold,),
             start_new_session=True,  # the terminal's Ctrl-C comes to us alone, and each process hears of it once
         )
     return None
@@ -128,7 +136,9 @@ def _advance(item: _Running, environment: dict[str, str]) -> int | None:
 def _environment(jobs: int) -> dict[str, str]:
     if jobs == 1:
         return dict(os.environ)
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    share = max(1, len(os.sched_getaffinity(0)) // jobs)
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    threads = str(min(share, int(said)) if said.isdigit() and int(said) else share)
     return {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
 

@@ -55,7 +55,9 @@ def markdown(result: Result) -> str:
         *(f"{note}\n" for note in result.notes()),
     ]
     first, *rest = result.statement() or [""]
-    lines += [first, "", *(f"- {line}" for line in rest)] if first else []
+    lines += [first, "", *(f"- {line}" for line in rest), ""] if first else []
+    if result.provenance():
+        lines += ["Runs:", "", *(f"- {line}" for line in result.provenance())]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -86,8 +88,7 @@ def _sections(result: Result) -> list[Section]:
     if result.statement():
         sections.append(Text("What is shown", "\n".join(result.statement())))
     if result.runs:
-        rows = [[run.row, str(run.seed), run.recipe, run.fingerprint[:12], _revision(run.revision, run.dirty), run.path]
-                for run in result.runs]  # fmt: skip
+        rows = [[run.row, str(run.seed), run.recipe, run.fingerprint[:12], run.code, run.path] for run in result.runs]
         heads = ["Row", "Seed", "Recipe", "Data", "memx revision", "Run folder"]
         sections.append(Table("Runs", heads, rows, words=True))
     return [*sections, environment_section(environment()), Data("table", result.as_dict())]
@@ -99,10 +100,6 @@ def _heading(text: str) -> str:
 
 def _subtitle(result: Result) -> str:
     return " · ".join(filter(None, [f"table {result.name}", f"our data: {result.data}", result.device]))
-
-
-def _revision(revision: str, dirty: bool) -> str:
-    return f"{revision[:7] or 'installed'}{' and changes' if dirty else ''}"
 
 
 def _cell(text: str) -> str:

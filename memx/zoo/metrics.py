@@ -27,6 +27,7 @@ class Column:
 COLUMNS: dict[Metric, Column] = {
     "dice": Column("Dice", "%", 100.0, 2, "higher"),
     "dice_lost": Column("Dice, lost frames", "%", 100.0, 2, "higher"),
+    "dice_long": Column("Dice, long clips", "%", 100.0, 2, "higher"),
     "iou": Column("IoU", "%", 100.0, 2, "higher"),
     "hd": Column("HD", "", 1.0, 2, "lower"),
     "hd95": Column("HD95", "", 1.0, 2, "lower"),

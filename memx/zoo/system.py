@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from memx.errors import RecipeError, nearest, unknown
 from memx.recipe_source import SYSTEM_FILE, Place, Source, read_yaml
 
-Metric = Literal["dice", "dice_lost", "iou", "hd", "hd95", "asd", "ef", "ef_r", "ef_bias", "ms", "fps"]
+Metric = Literal["dice", "dice_lost", "dice_long", "iou", "hd", "hd95", "asd", "ef", "ef_r", "ef_bias", "ms", "fps"]
 DataName = Literal["camus", "phantom", "echonet"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Words = Annotated[str, Field(min_length=1)]
@@ -90,6 +90,13 @@ class Published(Entry):
     remark: str = Field(default="", description="what to know before comparing")
 
 
+class LongClips(Entry):
+    """Clips longer than those of training, on which mistakes that are fed back have time to grow."""
+
+    frames: int = Field(ge=2, description="frames of a clip: `data.frames`, and of a phantom made for it")
+    quick: int = Field(ge=2, description="the same under --quick")
+
+
 class Settings(Entry):
     """How a table's runs come about on one data set."""
 
@@ -102,6 +109,7 @@ class Settings(Entry):
     quick_phantom: dict[str, int | float | str | bool | None] = Field(
         default_factory=dict, description="generator options under --quick, over those of `phantom`"
     )
+    long: LongClips | None = Field(default=None, description="the clips of columns that end in `_long`")
     protocol: Words = Field(description="what our figures on these data are, for the reader of a table")
 
     @pydantic.model_validator(mode="after")
@@ -148,6 +156,11 @@ class Table(Entry):
         if self.kind == "accuracy" and timed & set(self.columns):
             raise ValueError("columns: ms and fps are measured by tables of kind: speed only")
         return self
+
+    @property
+    def scores_long_clips(self) -> bool:
+        """Whether a column is of clips longer than those of training."""
+        return any(metric.endswith("_long") for metric in self.columns)
 
 
 class System(Entry):
@@ -236,6 +249,9 @@ def _dangling(system: System, source: Source) -> list[str]:
     for name, table in system.tables.items():
         for i, data in enumerate(table.data):
             check(("tables", name, "data", i), "data", data, system.data)
+            if table.scores_long_clips and data in system.data and system.data[data].long is None:
+                place: Place = ("tables", name, "columns")
+                problems.append(f"  {source.origin(place)}: {_dotted(place)}: data.{data}.long does not say how long")
         for i, row in enumerate(table.rows):
             for key in row.published:
                 check(("tables", name, "rows", i, "published", key), "source", key, system.sources)
@@ -262,7 +278,7 @@ def _explain(item: Any, source: Source) -> str:
 
 _SECTIONS: dict[str, type[Entry]] = {
     "paper": Paper, "code": Repository, "weights": Weights, "releases": Release, "sources": PublishedSource,
-    "published": Published, "figures": Figure, "data": Settings, "tables": Table, "rows": TableRow,
+    "published": Published, "figures": Figure, "data": Settings, "long": LongClips, "tables": Table, "rows": TableRow,
 }  # fmt: skip
 
 

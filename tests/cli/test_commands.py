@@ -171,6 +171,10 @@ def test_train_writes_a_run_that_eval_scores(run, trained: Path) -> None:
         "report.html",
     }
     assert run("eval", str(trained), "--split", "tset")[0] == 2
+    for name in ("../elsewhere", "a/b", ".hidden", ""):
+        status, _, err = run("eval", str(trained), "--name", name)
+        assert (status, "a folder's name has letters" in err) == (2, True), name
+    assert sorted(path.name for path in (trained / "eval").iterdir()) == ["val"]
 
 
 def test_resume_of_a_finished_run_changes_nothing(run, trained: Path) -> None:

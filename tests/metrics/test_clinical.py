@@ -44,7 +44,7 @@ turns = st.floats(-45, 45)
 @given(turns, st.floats(55, 85), st.floats(15, 30), st.sampled_from([FINE, CAMUS]), st.booleans())
 @settings(deadline=None, max_examples=25)
 def test_volume_of_ellipsoids_to_two_per_cent(degrees, length, radius, spacing, whole):
-    """Whole ones to one; of 1,500 halves the worst was 1.5% off, short and wide, where a corner draws the axis askew."""
+    """Whole ones to one; of 1,500 halves the worst was 1.5% off: short and wide, a corner draws the axis askew."""
     length = length / 2 if whole else length
     radius = min(radius, 0.8 * length)
     mask = apical(length, radius, degrees=degrees, spacing=spacing, whole=whole)

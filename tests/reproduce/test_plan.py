@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,10 +131,45 @@ def test_a_run_goes_from_stage_to_stage(gdkvm: System, tmp_path: Path) -> None:
     (run.path / "metrics.json").touch()
     assert run.stage == "trained"
     assert run.commands("cpu") == (evaluate,)
-    run.scores.parent.mkdir(parents=True)
-    run.scores.touch()
+    (scoring,) = run.scorings
+    run.scores(scoring).parent.mkdir(parents=True)
+    run.scores(scoring).touch()
     assert run.stage == "scored"
     assert run.commands("cpu") == ()
+
+
+def test_long_clips_are_another_scoring_of_the_same_run(gdkvm: System, tmp_path: Path) -> None:
+    plan = make_plan(gdkvm, "plus", "phantom", out=tmp_path)
+    assert plan.long is not None
+    assert plan.long.options == {**(plan.source.options or {}), "frames": 30}
+    assert plan.missing == [plan.source, plan.long]
+    run = plan.place("f" * 64)["GDKVM"][0]
+    short = make_plan(gdkvm, "gates", "phantom", out=tmp_path).place("f" * 64)["both"][0]
+    assert run.path == short.path
+    _, first, second = run.commands("cpu")
+    assert short.commands("cpu")[1] == first
+    assert {f"data.root={plan.long.root}", "data.frames=30", "test_30_frames"} <= set(second)
+    for scoring in short.scorings:
+        run.scores(scoring).parent.mkdir(parents=True)
+        run.scores(scoring).touch()
+    (run.path / "metrics.json").touch()
+    assert (short.stage, run.stage) == ("scored", "trained")
+    assert run.commands("cpu") == (second,)
+    named = make_plan(gdkvm, "plus", "phantom", out=tmp_path, quick=True, overrides=[f"data.root={tmp_path}"])
+    assert named.long == named.source
+    assert f"data.root={tmp_path}" in named.scorings[1].overrides
+    assert "data.frames=5" in named.scorings[1].overrides
+
+
+def test_other_seeds_and_overrides_leave_a_table_alone(gdkvm: System, tmp_path: Path) -> None:
+    def out(table: str = "gates", **options: Any) -> str:
+        return make_plan(gdkvm, table, "phantom", out=tmp_path, **options).out.name
+
+    assert out() == "gates_1_seed"
+    assert out(seeds=3, quick=True) == "gates_3_seeds_quick"
+    changed = {out(overrides=[text]) for text in ("train.iterations=7", "train.iterations=8")}
+    assert len(changed | {out()}) == 3
+    assert out("speed", seeds=3) == "speed"
 
 
 def test_time_is_known_from_runs_alike(gdkvm: System, tmp_path: Path) -> None:

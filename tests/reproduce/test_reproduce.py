@@ -27,7 +27,8 @@ data:
   phantom:
     recipe: gdkvm_phantom
     phantom: {patients: 40, seed: 3}
-    quick_phantom: {patients: 6, size: 64, frames: 3}
+    quick_phantom: {patients: 6, size: 64, frames: 3, lost: 0.5}
+    long: {frames: 9, quick: 4}
     protocol: simulated
     quick:
       - train.iterations=2
@@ -45,7 +46,7 @@ tables:
     title: two memories
     shows: One memory beside another.
     data: [phantom]
-    columns: [dice, hd95, ef]
+    columns: [dice, dice_long, hd95, ef]
     reference: delta
     rows:
       - {label: linear, overrides: [model.memory=linear], published: {paper: {dice: 90}}}
@@ -80,11 +81,11 @@ def test_a_table_of_two_rows_and_two_seeds(small: System, tmp_path: Path, monkey
     assert "0 of 6 runs are there, 6 to do, 2 at a time" in printed
     assert "train.precision=fp16 needs a GPU" in printed, "the end of a failed run's log is shown"
     folder = tmp_path / "out" / "small" / "phantom"
-    table = json.loads((folder / "tables" / "two_quick" / "table.json").read_text(encoding="utf-8"))
+    table = json.loads((folder / "tables" / "two_2_seeds_quick" / "table.json").read_text(encoding="utf-8"))
     rows = {row["label"]: row for row in table["rows"]}
     for label in ("linear", "delta"):
         assert (rows[label]["seeds"], rows[label]["patients"], rows[label]["failed"]) == (2, 1, 0)
-        assert {"dice", "hd95"} <= set(rows[label]["ours"])
+        assert {"dice", "dice_long", "hd95"} <= set(rows[label]["ours"])
     assert rows["linear"]["ours"]["dice"]["difference"]["seeds"] == 2
     assert (rows["refused"]["ours"], rows["refused"]["failed"]) == ({}, 2)
     assert (rows["elsewhere"]["ours"], rows["elsewhere"]["failed"]) == ({}, 0)
@@ -95,10 +96,13 @@ def test_a_table_of_two_rows_and_two_seeds(small: System, tmp_path: Path, monkey
         assert {"recipe.yaml", "manifest.json", "model.safetensors", "report.html"} <= {
             item.name for item in path.iterdir()
         }
-    assert (folder / "tables" / "two_quick" / "report.html").is_file()
+    first = Path(table["runs"][0]["path"])
+    counts = {path.parent.name: len(json.loads(path.read_text())["rows"]) for path in first.rglob("scores.json")}
+    assert counts == {"test": 2 * 2, "test_4_frames": 2 * 4}
+    assert (folder / "tables" / "two_2_seeds_quick" / "report.html").is_file()
 
     weights = {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")}
-    monkeypatch.setattr("memx.reproduce.workers._advance", lambda item, environment: 1)  # nothing may be trained anew
+    monkeypatch.setattr("memx.reproduce.workers._advance", lambda *_: 1)  # nothing may be trained anew
     printed, failed = make()
     assert failed == 2
     assert "4 of 6 runs are there, 2 to do" in printed

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from memx.metrics.agreement import agreement as bland_altman
-from memx.reproduce.statistics import agreement, correlation, crossed, mean, seeds_alike
+from memx.reproduce.statistics import correlation, crossed, mean, median, seeds_alike
 
 TABLES = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 4), st.integers(2, 6)), elements=st.floats(-10, 10, width=32)
@@ -129,15 +129,15 @@ def test_correlation_is_pearsons_and_its_interval_holds_it() -> None:
     rng = np.random.default_rng(5)
     truth = rng.normal(55, 12, size=40)
     prediction = truth + rng.normal(0, 5, size=(3, 40))
-    found = agreement(correlation, truth, prediction)
+    found = correlation(truth, prediction)
     assert found is not None
     known = [bland_altman(truth, row) for row in prediction]
     assert found.value == pytest.approx(np.mean([item.r for item in known if item]))  # type: ignore[misc]
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.value < found.high <= 1
-    assert agreement(correlation, truth, np.full((2, 40), 50.0)) is None
-    assert agreement(correlation, truth, prediction) == found
+    assert correlation(truth, np.full((2, 40), 50.0)) is None
+    assert correlation(truth, prediction) == found
 
 
 @pytest.mark.parametrize("values", [np.zeros(3), np.zeros((0, 3)), np.array([[np.nan, 1.0]])])
@@ -148,4 +148,31 @@ def test_bad_tables_are_refused(values: np.ndarray) -> None:
 
 def test_truth_and_prediction_are_of_the_same_patients() -> None:
     with pytest.raises(ValueError, match="same patients"):
-        agreement(correlation, np.zeros(4), np.zeros((2, 3)))
+        correlation(np.zeros(4), np.zeros((2, 3)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(values=arrays.arrays(np.float64, st.integers(1, 60), elements=st.floats(-100, 100)))
+def test_the_interval_of_the_median_is_of_values_around_it(values: np.ndarray) -> None:
+    centre, low, high = median(values)
+    assert centre == np.median(values)
+    assert (low is None) == (high is None) == (len(values) < 6)
+    if low is not None and high is not None:
+        assert low <= centre <= high
+        assert {low, high} <= set(values.tolist())
+        k = int((np.sort(values) < low).sum())
+        assert k <= len(values) // 2
+
+
+@pytest.mark.parametrize("count", [6, 15, 40])
+def test_the_interval_of_the_median_holds_it_as_often_as_it_says(count: int) -> None:
+    rng = np.random.default_rng(count)
+    drawn = [median(rng.exponential(size=count)) for _ in range(2000)]
+    held = np.mean([low is not None and high is not None and low <= np.log(2) <= high for _, low, high in drawn])
+    assert 0.94 <= held <= 0.99
+
+
+@pytest.mark.parametrize("values", [[], [[1.0]], [np.nan]])
+def test_a_median_of_nothing_is_refused(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite values in one row"):
+        median(np.array(values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from memx.errors import CheckpointError, DataError
 from memx.metrics.scores import PatientEF, Row, Scores
-from memx.reproduce.result import QUICK, Result
+from memx.reproduce.result import QUICK, Result, RunRecord
 from memx.reproduce.scores import PatientScores, read_lost, read_scores
 from memx.reproduce.speed import FrameTime
 from memx.reproduce.table import accuracy_rows, leading_source, orders, speed_rows
@@ -107,6 +108,31 @@ def test_a_row_without_runs_has_dashes_and_is_counted(gdkvm: System) -> None:
     assert "runs are missing" in words(result)
 
 
+def test_a_patient_missed_is_counted_among_predictions(gdkvm: System) -> None:
+    def missing(seed: int) -> PatientScores:
+        whole = scores(0.93, seed)
+        ef = {p: pair for p, pair in whole.ef.items() if seed or p != "p00"}
+        return dataclasses.replace(whole, ef=ef, missed=len(whole.ef) - len(ef))
+
+    table = gdkvm.table("lvef")
+    rows = accuracy_rows(table, {"GDKVM, paper": {k: missing(k) for k in (0, 1)}}, {})
+    result = Result(gdkvm, "lvef", table, "phantom", "made up", False, rows)
+    assert "missed in 1 of 24 predictions" in words(result)
+    ours = next(result.cells(row)[-2] for row in rows if row.label == "GDKVM, paper")
+    assert ours.count(", 11 patients") == 3
+
+
+def test_recipes_seeds_data_and_code_stand_below_the_table(gdkvm: System) -> None:
+    result = dataclasses.replace(
+        gates(gdkvm),
+        runs=[RunRecord("both", k, "somewhere", f"{k:012}", "d" * 64, "abcdef0123", dirty=k == 1) for k in (0, 1)],
+    )
+    text = markdown(result)
+    assert "- both: recipe 000000000000 (seed 0), 000000000001 (seed 1)" in text
+    assert "- data dddddddddddd; memx abcdef0, abcdef0 and changes" in text
+    assert "made with 2 states of memx's code" in text
+
+
 def test_one_seed_is_said(gdkvm: System) -> None:
     assert "One seed: the intervals are over patients" in words(gates(gdkvm, seeds=1))
 
@@ -150,16 +176,24 @@ def test_ejection_fractions_have_r_bias_and_method(gdkvm: System) -> None:
     assert result.cells(rows[0])[1] == "EF r 0.891\nEF bias 0.86 ± 13.4 points"
 
 
+TIMES = np.linspace(19, 21, 41)
+
+
 def test_times_stand_beside_the_published(gdkvm: System) -> None:
     table = gdkvm.table("speed")
-    times = {row.label: FrameTime(20.0, 30.0, 18.0, 28.0, 40, 6, (112, 112)) for row in table.rows[:5]}
+    times = {row.label: FrameTime(tuple(TIMES + i), 6, (112, 112)) for i, row in enumerate(table.rows[:5])}
     result = Result(
         gdkvm, "speed", table, "phantom", "made up", False, speed_rows(table, times), device="a processor, 1 thread"
     )
     assert result.cells(result.rows[4]) == [
-        "both", "Dice 95.11\ntime 160.62 ms\nFPS 37", "time 20.00 ms, p95 30.00\nFPS 50.0",
-    ]  # fmt: skip
-    assert result.cells(result.rows[5]) == ["PKEcho-Net", "Dice 93.49\nFPS ≈ 205", "–"]
+        "both",
+        "Dice 95.11\ntime 160.62 ms\nFPS 37",
+        "time 24.00 ms (23.65 to 24.35), p95 24.90\nFPS 41.7",
+        "reference",
+    ]
+    assert result.cells(result.rows[3])[3] == "time −1.00 ms (−1.00 to −1.00)", "rounds are paired"
+    assert result.cells(result.rows[5]) == ["PKEcho-Net", "Dice 93.49\nFPS ≈ 205", "–", "–"]
+    assert result.as_dict()["interval"]["over"] == "clips"
     assert "measured on a processor, 1 thread" in words(result)
 
 
