@@ -88,7 +88,10 @@ def _sections(result: Result) -> list[Section]:
     if result.statement():
         sections.append(Text("What is shown", "\n".join(result.statement())))
     if result.runs:
-        rows = [[run.row, str(run.seed), run.recipe, run.fingerprint[:12], run.code, run.path] for run in result.runs]
+        rows = [
+            [run.row, str(run.seed), run.recipe, run.fingerprint[:12], run.code, Path(run.path).name]
+            for run in result.runs
+        ]
         heads = ["Row", "Seed", "Recipe", "Data", "memx revision", "Run folder"]
         sections.append(Table("Runs", heads, rows, words=True))
     return [*sections, environment_section(environment()), Data("table", result.as_dict())]
