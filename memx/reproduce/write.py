@@ -38,7 +38,7 @@ def words(result: Result) -> str:
 
 def markdown(result: Result) -> str:
     """The table as Markdown."""
-    heads = result.columns()
+    heads = ["variant", *result.columns()[1:]]  # a table whose first head is empty is not read alike everywhere
     lines = [
         f"### {result.title}",
         "",
