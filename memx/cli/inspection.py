@@ -16,9 +16,9 @@ from memx.engine.train import Step
 from memx.errors import DataError, UserError
 from memx.inspect.clip import ClipRecord, record_clip
 from memx.inspect.clip_gradients import ClipGradients, clip_gradients
-from memx.inspect.recording import memory_of
-from memx.inspect.results import Inspection, write_inspection
-from memx.inspect.training_gradients import TrainingGradients, training_gradients
+from memx.inspect.recording import NotSteppedError, memory_of
+from memx.inspect.results import Inspection, check_folder, write_inspection
+from memx.inspect.training_gradients import TrainingGradients, check_steps, training_gradients
 from memx.inspect.truth import as_in_training, find_case
 from memx.models.base import VideoModel
 from memx.recipe import Recipe
@@ -38,17 +38,14 @@ def run_inspection(
     """Look at one clip, and with `steps` at a training; returns what was found and the report's path."""
     refuse_training_overrides(overrides)
     recipe, tensors = load_checkpoint(run, overrides)
-    if steps and not 2 <= steps <= recipe.train.iterations:
-        raise UserError(f"--steps {steps}: must be from 2 to the {recipe.train.iterations} steps of the recipe")
+    if steps:
+        check_steps(recipe, steps)
     clips = find_clips([clip])
     if len(clips) != 1:
         raise UserError(f"{clip}: holds {len(clips)} clips; name one, e.g. {clips[0]}")
     stream = open_stream(clips[0], colour=recipe.data.channels == 3)
     folder = out or output_folders([stream], Path("inspect"))[0].with_name(f"{_stem(run)}_{stream.name}")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; --out is a folder")
-    if (folder / "recipe.yaml").exists():
-        raise UserError(f"{folder}: is a run folder, which an inspection leaves alone; choose another --out")
+    check_folder(folder)
     model = restore(recipe, tensors, str(run)).to(device)
     with bar(stream.name, stream.length, "frames") as advance:
         record = record_clip(model, recipe, stream, device=device, crop="auto" if crop else "none", on_frame=advance)
@@ -57,10 +54,9 @@ def run_inspection(
     if record.gates:
         gradients, why = _on_the_clip(model, recipe, clips[0], device)
         notes += [why] if why else []
-    if steps:
-        training = _over_steps(recipe, steps, tensors if trained else None, run, device)
-        if training is None:
-            notes.append("No gate of this memory has a gradient, so training has nothing to show.")
+        if steps:
+            training, why = _over_steps(recipe, steps, tensors if trained else None, run, device)
+            notes += [why] if why else []
     memory = type(memory_of(model))
     known = next((entry.name for entry in memories if entry.factory is memory), memory.__name__)
     found = Inspection(recipe, run.name, known, record, gradients, training, tuple(notes))
@@ -83,21 +79,26 @@ def _on_the_clip(model: VideoModel, recipe: Recipe, clip: Path, device: str) -> 
     try:
         layout, case = find_case(recipe, clip)
         video, masks, supervised = (x.to(device) for x in as_in_training(recipe, layout, case))
-    except DataError as error:
+        found = clip_gradients(model, build_part(recipe.loss), video, masks, supervised, seed=recipe.seed)
+    except (DataError, NotSteppedError) as error:
         return None, f"No gradients on this clip: {error}"
-    found = clip_gradients(model, build_part(recipe.loss), video, masks, supervised, seed=recipe.seed)
     return found, "" if found else "No gate of this memory has a gradient: they are fixed numbers."
 
 
 def _over_steps(
     recipe: Recipe, steps: int, tensors: Mapping[str, Tensor] | None, run: Path, device: str
-) -> TrainingGradients | None:
+) -> tuple[TrainingGradients | None, str]:
+    """Gradients over training steps, or why there are none."""
     with bar("training a copy", steps, "steps") as advance:
 
         def show(step: Step) -> None:
             advance(note=f"loss {step.loss:.3f}")
 
-        return training_gradients(recipe, steps, tensors=tensors, source=str(run), device=device, on_step=show)
+        try:
+            found = training_gradients(recipe, steps, tensors=tensors, source=str(run), device=device, on_step=show)
+        except NotSteppedError as error:
+            return None, f"No gradients over training steps: {error}"
+    return found, "" if found else "No gate of this memory has a gradient, so training has nothing to show."
 
 
 def _stem(run: Path) -> str:

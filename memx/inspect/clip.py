@@ -14,7 +14,7 @@ from torch.nn import functional
 from memx.data.streams import Stream
 from memx.engine.segment import Box, SegmentedFrame, segment_stream, shown_box
 from memx.inspect.gate_series import GateSeries, GateSummaries
-from memx.inspect.recording import MemoryFrame, memory_of, recording
+from memx.inspect.recording import MemoryFrame, NotSteppedError, memory_of, recording
 from memx.inspect.spectrum import principal, spectrum
 from memx.memory.base import Memory
 from memx.models.base import VideoModel
@@ -32,7 +32,7 @@ class Picture:
     norm       (o, y, x) ‖r(n)‖ at the clip's own size; NaN outside what the model was shown
     component  (o, y, x) what of r(n) lies along the first principal component; see `record_clip`
 
-    Both are None where the model does not say the grid of its tokens.
+    Both are None where the model does not say the grid of its tokens, or its stride.
     """
 
     number: int
@@ -52,7 +52,7 @@ class ClipRecord:
     rank_limit       the smaller side of the matrix: the largest effective rank there can be
     state_bytes      bytes of the memory's state after each frame
     readout_norm     (t, o) mean of ‖r(n)‖ over the tokens
-    readout_map      (t, o, y, x) ‖r(n)‖ on the token grid, or None where the model does not say its grid
+    readout_map      (t, o, y, x) ‖r(n)‖ on the token grid, or None where there is no such map
     component_share  (o) share of the readout's variance within frames that its first principal component has
     areas            (t, o) pixels of each predicted structure, at the clip's own size
     pictures         `SHOWN` frames, evenly spaced, the first and the last among them
@@ -110,21 +110,19 @@ def record_clip(
     most over the tokens of all frames, r̄ being the mean over the tokens of a frame; its largest entry is positive. A
     picture's `component` is uᵀ(r(n) − r̄): what tells the places of a frame apart.
 
-    Raises UserError for a model without a memory, and what reading the clip raises.
+    Raises UserError for a model without a memory, NotSteppedError for one that does not call its memory's `step` once
+    a frame, and what reading the clip raises.
     """
     memory, box = memory_of(model), shown_box(stream, crop)
-    collected = _Collected(memory, _chosen(stream), box, _size(recipe))
+    collected = _Collected(memory, _chosen(stream), box, recipe.data.size, getattr(model, "stride", None))
     with recording(memory) as frames:
         for number, found in enumerate(segment_stream(model, recipe, stream, box, device=device)):
+            if len(frames) != 1:
+                raise NotSteppedError(model, len(frames), 1)
             collected.add(number, found, frames[-1], recipe.data.structures)
             frames.clear()
             on_frame()
     return collected.record(stream, tuple(recipe.data.structures))
-
-
-def _size(recipe: Recipe) -> tuple[int, int]:
-    size = recipe.data.size
-    return size if isinstance(size, tuple) else (size, size)
 
 
 def _chosen(stream: Stream) -> frozenset[int]:
@@ -136,8 +134,8 @@ def _chosen(stream: Stream) -> frozenset[int]:
 class _Collected:
     """The figures of the frames so far."""
 
-    def __init__(self, memory: Memory, chosen: frozenset[int], box: Box, size: tuple[int, int]):
-        self.memory, self.chosen, self.box, self.size = memory, chosen, box, size
+    def __init__(self, memory: Memory, chosen: frozenset[int], box: Box, size: tuple[int, int], stride: int | None):
+        self.memory, self.chosen, self.box, self.size, self.stride = memory, chosen, box, size, stride
         self.gates = GateSummaries()
         self.spectra: list[np.ndarray] = []
         self.rank_limit: int | None = None
@@ -159,7 +157,7 @@ class _Collected:
         self.state_bytes.append(seen.state.nbytes)
         norm = seen.readout[0].detach().double().norm(dim=-1).cpu()
         self.norms.append(norm.mean(-1).numpy())
-        if seen.grid is not None:
+        if seen.grid is not None and self.stride is not None:
             self.maps.append(norm.unflatten(-1, seen.grid).numpy())
         self.areas.append([int((found.labels == index).sum()) for index in range(1, len(structures) + 1)])
         readout = seen.readout[0].detach().double().cpu()
@@ -171,17 +169,17 @@ class _Collected:
     def _pictures(self, components: Float[Tensor, "o v"]) -> Iterator[Picture]:
         for number, found, readout, grid in self.kept:
             norm = component = None
-            if grid is not None:
+            if grid is not None and self.stride is not None:
                 along = ((readout - readout.mean(1, keepdim=True)) @ components.unsqueeze(-1)).squeeze(-1)
-                norm = self._over_the_frame(readout.norm(dim=-1).unflatten(-1, grid), found)
-                component = self._over_the_frame(along.unflatten(-1, grid), found)
+                padded = padded_size(self.size, self.stride)
+                norm = self._over_the_frame(readout.norm(dim=-1).unflatten(-1, grid), padded, found)
+                component = self._over_the_frame(along.unflatten(-1, grid), padded, found)
             yield Picture(number, found.frame, found.labels, norm, component)
 
-    def _over_the_frame(self, norm: Float[Tensor, "o y x"], found: SegmentedFrame) -> Float[np.ndarray, "o Y X"]:
+    def _over_the_frame(
+        self, norm: Float[Tensor, "o y x"], padded: tuple[int, int], found: SegmentedFrame
+    ) -> Float[np.ndarray, "o Y X"]:
         """A map at the clip's own size: tokens as blocks, what the model padded cut off, the crop undone."""
-        grid = (norm.shape[-2], norm.shape[-1])
-        stride = max(-(-side // cells) for side, cells in zip(self.size, grid, strict=True))
-        padded = padded_size(self.size, stride)
         top, bottom, left, right = self.box
         shown = crop(functional.interpolate(norm[None], size=padded, mode="nearest-exact"), self.size)
         shown = functional.interpolate(shown, size=(bottom - top, right - left), mode="nearest-exact")[0]

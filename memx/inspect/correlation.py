@@ -69,19 +69,22 @@ class Alike:
     cosine_all: float
 
 
-def alike(first: Sequence[Tensor], first_axes: str, second: Sequence[Tensor], second_axes: str) -> Alike:
-    """How alike the gradients to two gates are, given one of each a frame.
+def alike(first: Sequence[Tensor | None], first_axes: str, second: Sequence[Tensor | None], second_axes: str) -> Alike:
+    """How alike the gradients to two gates are, given one of each a frame; None where a frame did not meet the gate.
 
-    Frames at which one of the two is zero throughout are left out: there that gate does nothing to the loss, as what is
-    kept of an empty state. They are NaN in the figures by frame.
+    Such frames are left out, and so are those at which one of the two is zero throughout: there that gate does nothing
+    to the loss, as what is kept of an empty state, or is a constant. They are NaN in the figures by frame.
     """
-    parts = [aligned(a, first_axes, b, second_axes) for a, b in zip(first, second, strict=True)]
-    parts = [(a.detach().double().cpu(), b.detach().double().cpu()) for a, b in parts]
-    live = [(a, b) for a, b in parts if a.any() and b.any()]
-    whole = tuple(torch.cat(side) for side in zip(*live, strict=True)) if live else ()
-    return Alike(
-        np.array([pearson(a, b) for a, b in parts]),
-        np.array([cosine(a, b) for a, b in parts]),
-        pearson(*whole) if whole else math.nan,
-        cosine(*whole) if whole else math.nan,
-    )
+    r, cosines = np.full((2, len(first)), np.nan)
+    live = []
+    for frame, (a, b) in enumerate(zip(first, second, strict=True)):
+        if a is None or b is None:
+            continue
+        a, b = aligned(a.detach().double().cpu(), first_axes, b.detach().double().cpu(), second_axes)
+        if a.any() and b.any():
+            r[frame], cosines[frame] = pearson(a, b), cosine(a, b)
+            live.append((a, b))
+    if not live:
+        return Alike(r, cosines, math.nan, math.nan)
+    a, b = (torch.cat(side) for side in zip(*live, strict=True))
+    return Alike(r, cosines, pearson(a, b), cosine(a, b))

@@ -171,8 +171,9 @@ def _clip_gradients(record: ClipRecord, gradients: ClipGradients) -> Iterator[Dr
             f"Heat maps of the loss's gradient to {', '.join(symbol(name) for name in channels)} over frames",
             "The gradient of the run's loss on this clip, as training samples it, to the gates of each frame, "
             "summed over key channels and tokens; blue: a larger gate would lower the loss. Right: Pearson's r "
-            "between the entries of two gates' gradients at one frame. It is left out where a gate does nothing, "
-            "as α on an empty state. Triangles, where not all frames are supervised, mark those that are.",
+            "between the entries of two gates' gradients at one frame. It is left out, and the map is 0, where a gate "
+            "does nothing, as α on an empty state, or is a constant, as β of a first frame that is written plainly. "
+            "Triangles, where not all frames are supervised, mark those that are.",
         )
 
 
@@ -195,7 +196,8 @@ def _training(training: TrainingGradients) -> Drawing:
         ),
         f"Size and correlation of the gradients to the gates over {steps} training steps",
         f"{start}. "
-        "Left: Frobenius norm of ∂L/∂gate over a batch. Middle: Pearson's r and cosine between the entries of two"
+        "Left: Frobenius norm of ∂L/∂gate over a batch, without gates that are constants, as β of a first frame that "
+        "is written plainly. Middle: Pearson's r and cosine between the entries of two"
         " gates' gradients at one step, over all clips and frames of its batch. Thin lines: each step; full "
         "lines: running mean over a tenth of the steps. Right: Pearson's r over the steps between the gradients "
         "of every two channels (heads or value channels), each summed over the batch, frames and all other axes; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ CHANNELS = {"h": "head", "v": "value channel"}
 
 @dataclass(frozen=True)
 class GateSeries:
-    """A gate over time. Objects that share a gate have one entry.
+    """A gate over time; NaN in frames that did not meet it. Objects that share a gate have one entry.
 
     low, high   the values that the gate can take
     axes        the axes that it has besides batch and time
@@ -45,7 +45,7 @@ class GateSeries:
 class _Summary:
     channels: np.ndarray
     spread: np.ndarray
-    rows: np.ndarray | None
+    rows: np.ndarray
     mean: np.ndarray
     bottom: np.ndarray
     top: np.ndarray
@@ -55,16 +55,20 @@ class GateSummaries:
     """Collects a clip's gates a frame at a time and keeps their summaries only."""
 
     def __init__(self) -> None:
-        self._gates: dict[str, tuple[Gate, list[_Summary]]] = {}
+        self._gates: dict[str, Gate] = {}
+        self._frames: list[dict[str, _Summary]] = []
 
     def add(self, gates: dict[str, Gate]) -> None:
         """The gates of the next frame, of a batch of one clip."""
         for name, gate in gates.items():
-            self._gates.setdefault(name, (gate, []))[1].append(_summary(gate))
+            self._gates.setdefault(name, gate)
+        self._frames.append({name: _summary(gate) for name, gate in gates.items()})
 
     def series(self) -> tuple[GateSeries, ...]:
         """Every gate over all frames."""
-        return tuple(_series(name, gate, found) for name, (gate, found) in self._gates.items())
+        return tuple(
+            _series(name, gate, [frame.get(name) for frame in self._frames]) for name, gate in self._gates.items()
+        )
 
 
 def table(value: Tensor, axes: str, *kept: str) -> Tensor:
@@ -86,23 +90,28 @@ def _summary(gate: Gate) -> _Summary:
     channels = table(value, gate.axes, "o", channel_axis(gate.axes))
     flat = channels.flatten(1).numpy()
     bottom, top = np.quantile(flat, (0.05, 0.95), axis=1)
-    rows = table(value, gate.axes, "o", "k").mean(-1).numpy() if "k" in gate.axes.split() else None
+    rows = table(value, gate.axes, "o", "k").mean(-1).numpy()
     return _Summary(channels.mean(-1).numpy(), channels.std(-1, correction=0).numpy(), rows, flat.mean(1), bottom, top)
 
 
-def _series(name: str, gate: Gate, found: Sequence[_Summary]) -> GateSeries:
+def _series(name: str, gate: Gate, found: Sequence[_Summary | None]) -> GateSeries:
     axes = " ".join(letter for letter in gate.axes.split() if letter != "b")
-    rows = [item.rows for item in found if item.rows is not None]
+
+    def over_time(part: Callable[[_Summary], np.ndarray]) -> np.ndarray:
+        parts = [None if item is None else part(item) for item in found]
+        missing = np.full_like(next(values for values in parts if values is not None), np.nan)
+        return np.stack([missing if values is None else values for values in parts])
+
     return GateSeries(
         name=name,
         low=gate.low,
         high=gate.high,
         axes=axes,
         channel=CHANNELS.get(channel_axis(axes), ""),
-        channels=np.stack([item.channels for item in found]),
-        spread=np.stack([item.spread for item in found]),
-        rows=np.stack(rows) if rows else None,
-        mean=np.stack([item.mean for item in found]),
-        bottom=np.stack([item.bottom for item in found]),
-        top=np.stack([item.top for item in found]),
+        channels=over_time(lambda item: item.channels),
+        spread=over_time(lambda item: item.spread),
+        rows=over_time(lambda item: item.rows) if "k" in axes.split() else None,
+        mean=over_time(lambda item: item.mean),
+        bottom=over_time(lambda item: item.bottom),
+        top=over_time(lambda item: item.top),
     )

@@ -6,18 +6,22 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from memx.engine.manifest import environment
+from memx.errors import UserError
 from memx.files import atomic, write_text
 from memx.inspect.clip import ClipRecord
 from memx.inspect.clip_gradients import ClipGradients
 from memx.inspect.figures import drawings, phases
+from memx.inspect.gate_series import GateSeries
 from memx.inspect.training_gradients import TrainingGradients
 from memx.recipe import Recipe
 from memx.report.html import Data, Figure, Report, Section, Text, Tile, Tiles, write_report
@@ -38,20 +42,54 @@ class Inspection:
     notes: tuple[str, ...]
 
 
+def check_folder(folder: Path) -> None:
+    """Raises UserError for a folder that holds anything but an earlier inspection, whose place a new one takes."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; --out is a folder")
+    if (folder / "recipe.yaml").exists():
+        raise UserError(f"{folder}: is a run folder, which an inspection leaves alone; choose another --out")
+    if folder.exists() and any(path.name[0] != "." for path in folder.iterdir()) and not _earlier(folder):
+        raise UserError(f"{folder}: holds other things than an inspection; choose another --out, or an empty folder")
+
+
+def _earlier(folder: Path) -> list[str]:
+    """Figures and tables that an earlier inspection left in a folder, as it wrote them down; none without one."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    files = summary.get("inspection") if isinstance(summary, dict) else None
+    names = files if isinstance(files, list) else []
+    return [name for name in names if isinstance(name, str) and re.fullmatch(r"[\w-]+\.(png|csv)", name)]
+
+
 def write_inspection(found: Inspection, folder: Path) -> Path:
-    """Write figures, numbers (`.npz`, `.csv`), `summary.json` and `report.html` to a folder; gives the page's path."""
+    """Write figures, numbers (`.npz`, `.csv`), `summary.json` and `report.html` to a folder; gives the page's path.
+
+    An earlier inspection's files go where this one does not write them anew, so that what lies there belongs together.
+    Raises UserError where `check_folder` does.
+    """
+    check_folder(folder)
+    before = _earlier(folder)
     figures: list[Section] = []
+    pictures: dict[str, bytes] = {}
     for drawing in drawings(found.record, found.gradients, found.training):
         light = drawing.draw(format="png", dark=False)
-        with atomic(folder / drawing.file) as part:
-            part.write_bytes(light)
+        pictures[drawing.file] = light
         dark = drawing.draw(format="png", dark=True)
         figures.append(Figure(drawing.title, light, drawing.alt, drawing.note, dark, wide=True))
+    files = [*pictures, "frames.csv", "numbers.npz", "report.html", "summary.json"]
+    for name, picture in pictures.items():
+        with atomic(folder / name) as part:
+            part.write_bytes(picture)
     _write_arrays(folder / "numbers.npz", found)
     _write_table(folder / "frames.csv", *_by_frame(found.record))
     if found.training is not None:
         _write_table(folder / "steps.csv", *_by_step(found.training))
-    summary = _summary(found)
+        files.append("steps.csv")
+    summary = {"inspection": sorted(files), **_summary(found)}
+    for name in set(before) - set(files):
+        (folder / name).unlink(missing_ok=True)
     write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     sections = [
         _tiles(found),
@@ -62,7 +100,9 @@ def write_inspection(found: Inspection, folder: Path) -> Path:
         Data("inspection", summary),
     ]
     title = f"{found.record.name}: what the memory of {found.recipe.name} does"
-    return write_report(folder / "report.html", Report(title, sections, f"Weights of {found.weights}"))
+    return write_report(
+        folder / "report.html", Report(title, sections, f"Memory {found.memory}, weights of {found.weights}")
+    )
 
 
 def pair_name(pair: tuple[str, str]) -> str:
@@ -73,24 +113,32 @@ def pair_name(pair: tuple[str, str]) -> str:
 def _tiles(found: Inspection) -> Tiles:
     record = found.record
     rate = f"{record.fps:.4g} a second" if record.fps else "frame rate unknown"
-    tiles = [Tile("Memory", found.memory), Tile("Frames", str(record.frames), rate)]
+    tiles = [Tile("Frames", str(record.frames), rate)]
     for gate in record.gates:
-        later = gate.mean[1:] if record.frames > 1 else gate.mean
-        tiles.append(Tile(symbol(gate.name), f"{later.mean():.3f}", "mean after the first frame"))
+        tiles.append(_gate_tile(gate))
     if record.effective_rank is not None:
         rank = record.effective_rank[-1].mean()
         tiles.append(Tile("Effective rank", f"{rank:.1f}", f"after the last frame, of {record.rank_limit}"))
     if found.training is not None:
-        for pair, values in found.training.pearson.items():
-            if np.isfinite(values).any():
-                tiles.append(
-                    Tile(
-                        f"r of {pair_name(pair)}",
-                        f"{np.nanmean(values):.2f}",
-                        f"gradients, mean of {len(values)} steps",
-                    )
-                )
+        tiles += [_pair_tile(pair, values) for pair, values in found.training.pearson.items()]
     return Tiles("At a glance", tiles)
+
+
+def _gate_tile(gate: GateSeries) -> Tile:
+    """The first frame stands apart, since it may meet an empty state."""
+    later = gate.mean[1:]
+    later = later[np.isfinite(later)]
+    if not later.size:
+        return Tile(symbol(gate.name), f"{np.nanmean(gate.mean):.3f}", "mean of the first frame")
+    return Tile(symbol(gate.name), f"{later.mean():.3f}", "mean after the first frame")
+
+
+def _pair_tile(pair: tuple[str, str], values: Float[np.ndarray, " s"]) -> Tile:
+    """The mean over the steps that have an r."""
+    found = values[np.isfinite(values)]
+    steps = f"{len(found)} of {len(values)} steps" if len(found) < len(values) else f"{len(values)} steps"
+    shown = f"{found.mean():.2f}" if len(found) else "–"
+    return Tile(f"r of {pair_name(pair)}", shown, f"gradients, mean of {steps}")
 
 
 def _summary(found: Inspection) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +18,10 @@ from memx.engine.checkpoint import fill
 from memx.engine.run import RunFolder
 from memx.engine.train import Step, Trainer
 from memx.errors import InterruptedRunError, UserError
-from memx.inspect.clip_gradients import pairs_of
-from memx.inspect.correlation import alike, correlation_matrix
+from memx.inspect.clip_gradients import pairs_of, slopes_by_gate
+from memx.inspect.correlation import Alike, alike, correlation_matrix
 from memx.inspect.gate_series import channel_axis
-from memx.inspect.recording import memory_of
-from memx.memory.gate import Gate, watching
+from memx.inspect.recording import MemoryFrame, NotSteppedError, memory_of, met, recording
 from memx.recipe import Recipe
 
 Start = Literal["fresh", "trained"]
@@ -61,6 +60,12 @@ class TrainingGradients:
         return found
 
 
+def check_steps(recipe: Recipe, steps: int) -> None:
+    """Raises UserError for fewer than 2 steps, which have no correlation, and for more than the recipe has."""
+    if not 2 <= steps <= recipe.train.iterations:
+        raise UserError(f"--steps {steps}: must be from 2 to the {recipe.train.iterations} steps of the recipe")
+
+
 def training_gradients(
     recipe: Recipe,
     steps: int,
@@ -78,10 +83,10 @@ def training_gradients(
     Gradients are those of the loss, before clipping. Half precision (fp16) is replaced by fp32, since its gradients
     are scaled.
 
-    Raises UserError for fewer than 2 steps and for more than the recipe has, and what training raises.
+    Raises what `check_steps` and training raise, and NotSteppedError for a model that does not call `step` of its
+    memory.
     """
-    if not 2 <= steps <= recipe.train.iterations:
-        raise UserError(f"--steps {steps}: must be from 2 to the {recipe.train.iterations} steps of the recipe")
+    check_steps(recipe, steps)
     quiet: dict[str, Any] = {"validate_every": 0, "checkpoint_every": 0}
     if recipe.train.precision == "fp16":
         quiet["precision"] = "fp32"
@@ -90,85 +95,75 @@ def training_gradients(
         trainer = Trainer(recipe, RunFolder(Path(folder)), device=device, pretrained=tensors is None)
         if tensors is not None:
             fill(trainer.model, tensors, source)
-        record = _Record()
+        done: list[_StepFigures] = []
 
         def note(step: Step) -> None:
-            record.close(step.loss)
+            if not frames:
+                raise NotSteppedError(trainer.model, 0, recipe.data.frames)
+            done.append(_figures(step.loss, frames))
+            frames.clear()
             on_step(step)
             if step.iteration == steps:
                 raise _EnoughStepsError
 
         trainer.on_step = note
         try:
-            with watching(memory_of(trainer.model), record.add):
+            with recording(memory_of(trainer.model), gradients=True) as frames:
                 trainer.run()
         except _EnoughStepsError:
             pass
         except InterruptedRunError:
-            raise InterruptedRunError(
-                f"interrupted after {len(record.loss)} of {steps} steps; nothing was written"
-            ) from None
-    return record.result("fresh" if tensors is None else "trained")
+            raise InterruptedRunError(f"interrupted after {len(done)} of {steps} steps; nothing was written") from None
+    return _result("fresh" if tensors is None else "trained", done)
 
 
 class _EnoughStepsError(Exception):
     """Ends a training that has done its steps."""
 
 
-@dataclass
-class _Record:
-    """The gates of the step at hand, and the figures of the steps before."""
+@dataclass(frozen=True)
+class _StepFigures:
+    """The gradients of one step, reduced; gates that no frame met are not there."""
 
-    loss: list[float] = field(default_factory=list)
-    met: dict[str, list[Gate]] = field(default_factory=dict)
-    norms: dict[str, list[float]] = field(default_factory=dict)
-    channels: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    pearson: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    cosine: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-
-    def add(self, name: str, gate: Gate) -> None:
-        if gate.used.requires_grad:
-            gate.used.retain_grad()
-            self.met.setdefault(name, []).append(gate)
-
-    def close(self, loss: float) -> None:
-        """The backward pass is done: reduce the step's gradients and let its tensors go."""
-        self.loss.append(loss)
-        slopes = {name: [_slope(gate) for gate in gates] for name, gates in self.met.items()}
-        for name, parts in slopes.items():
-            self.norms.setdefault(name, []).append(math.sqrt(sum(float(part.square().sum()) for part in parts)))
-            self.channels.setdefault(name, []).append(
-                sum(
-                    (_by_channel(part, gate.axes) for part, gate in zip(parts, self.met[name], strict=True)),
-                    np.zeros(()),
-                )
-            )
-        for first, second in pairs_of(list(slopes)):
-            axes = self.met[first][0].axes, self.met[second][0].axes
-            found = alike(slopes[first], axes[0], slopes[second], axes[1])
-            self.pearson.setdefault((first, second), []).append(found.pearson_all)
-            self.cosine.setdefault((first, second), []).append(found.cosine_all)
-        self.met = {}
-
-    def result(self, start: Start) -> TrainingGradients | None:
-        if not self.norms:
-            return None
-        channels = {name: np.stack(rows) for name, rows in self.channels.items()}
-        return TrainingGradients(
-            start,
-            np.array(self.loss),
-            {name: np.array(values) for name, values in self.norms.items()},
-            {pair: np.array(values) for pair, values in self.pearson.items()},
-            {pair: np.array(values) for pair, values in self.cosine.items()},
-            channels,
-            correlation_matrix(np.concatenate(list(channels.values()), axis=1)),
-        )
+    loss: float
+    norms: dict[str, float]
+    channels: dict[str, np.ndarray]
+    pairs: dict[tuple[str, str], Alike]
 
 
-def _slope(gate: Gate) -> Tensor:
-    """∂L/∂gate; zeros where the loss does not depend on it."""
-    grad = gate.used.grad
-    return gate.gradient(torch.zeros_like(gate.used) if grad is None else grad).detach().double()
+def _figures(loss: float, frames: Sequence[MemoryFrame]) -> _StepFigures:
+    """After the backward pass of a step."""
+    slopes = slopes_by_gate(frames, lambda gate: gate.used.grad)
+    axes = {name: gate.axes for name, gate in met(frames).items()}
+    parts = {name: [part.double() for part in found if part is not None] for name, found in slopes.items()}
+    return _StepFigures(
+        loss,
+        {name: math.sqrt(sum(float(part.square().sum()) for part in found)) for name, found in parts.items()},
+        {name: np.sum([_by_channel(part, axes[name]) for part in found], axis=0) for name, found in parts.items()},
+        {(a, b): alike(slopes[a], axes[a], slopes[b], axes[b]) for a, b in pairs_of(list(slopes))},
+    )
+
+
+def _result(start: Start, steps: Sequence[_StepFigures]) -> TrainingGradients | None:
+    """The steps side by side; NaN at steps whose frames did not meet a gate."""
+    sizes = {name: found.size for step in steps for name, found in step.channels.items()}
+    pairs = dict.fromkeys(pair for step in steps for pair in step.pairs)
+    if not sizes:
+        return None
+    channels = {
+        name: np.stack([step.channels.get(name, np.full(size, np.nan)) for step in steps])
+        for name, size in sizes.items()
+    }
+    none = Alike(np.empty(0), np.empty(0), math.nan, math.nan)
+    return TrainingGradients(
+        start,
+        np.array([step.loss for step in steps]),
+        {name: np.array([step.norms.get(name, math.nan) for step in steps]) for name in sizes},
+        {pair: np.array([step.pairs.get(pair, none).pearson_all for step in steps]) for pair in pairs},
+        {pair: np.array([step.pairs.get(pair, none).cosine_all for step in steps]) for pair in pairs},
+        channels,
+        correlation_matrix(np.concatenate(list(channels.values()), axis=1)),
+    )
 
 
 def _by_channel(slope: Tensor, axes: str) -> Float[np.ndarray, " c"]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memx.memory._cost import bytes_moved
@@ -79,10 +79,13 @@ class AffineMemory(Memory):
         """The queries as they meet the rows of S."""
         return feature_map(query, self.key_map)
 
-    def meet_decay(self, log_decay: Float[Tensor, "b h n *k"], per: DecayPer) -> Float[Tensor, "b h *nk"]:
-        """The log-decays of a frame's tokens, or once a frame their mean, met as `alpha`."""
+    def meet_decay(
+        self, log_decay: Float[Tensor, "b h n *k"], per: DecayPer, fixed: Bool[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b h *nk"]:
+        """The log-decays of a frame's tokens, or once a frame their mean, met as `alpha`; `fixed` as in `meet`."""
         axes = "b h" if per == "frame" else "b h n"
-        return self.meet("alpha", pooled(log_decay, per), f"{axes} k" if log_decay.ndim == 4 else axes, log=True)
+        axes = f"{axes} k" if log_decay.ndim == 4 else axes
+        return self.meet("alpha", pooled(log_decay, per), axes, log=True, fixed=fixed)
 
     def recall(self, S: Float[Tensor, "b h r V"], frame: Tokens, leaves: State) -> Float[Tensor, "b o n v"]:
         """What the queries of `frame`, mapped by `queries`, read: qᵀ S.

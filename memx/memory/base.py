@@ -200,18 +200,27 @@ class Memory(nn.Module):
         return met
 
     def meet(
-        self, name: str, used: Tensor, axes: str, *, low: float = 0.0, high: float = 1.0, log: bool = False
+        self,
+        name: str,
+        used: Tensor,
+        axes: str,
+        *,
+        low: float = 0.0,
+        high: float = 1.0,
+        log: bool = False,
+        fixed: Bool[Tensor, " b"] | None = None,
     ) -> Tensor:
         """`used`, unchanged, after it was shown to whoever watches: how a memory names a gate of its `write`.
 
         `alpha` is what the state is multiplied by and `beta` what weighs the frame; `log` says that `used` is the
-        logarithm. The gradient to a gate is the one through what is computed from the tensor that is returned. In
-        `scan`, forms other than `recurrent` meet the gates of b · t frames at once.
+        logarithm, `fixed` for which batch items it is a constant in this frame. The gradient to a gate is the one
+        through what is computed from the tensor that is returned. In `scan`, forms other than `recurrent` meet the
+        gates of b · t frames at once.
         """
         if self.watcher is None:
             return used
         used = used.view_as(used)  # a node of its own in the graph
-        self.watcher(name, Gate(used, axes, low, high, log))
+        self.watcher(name, Gate(used, axes, low, high, log, fixed))
         return used
 
     def matrix(self, state: State) -> Float[Tensor, "b o k v"] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -31,10 +32,17 @@ class Gate:
     """The values that the gate can take, bounds included."""
     log: bool = False
     """Whether `used` is the logarithm of the gate."""
+    fixed: Bool[Tensor, " b"] | None = None
+    """Batch items whose gate is a constant in this frame, whatever the weights are; None: none is."""
 
     def __post_init__(self) -> None:
         if len(self.axes.split()) != self.used.ndim:
             raise ValueError(f"a gate of shape {list(self.used.shape)} has {self.used.ndim} axes, not {self.axes!r}")
+        if self.fixed is not None:
+            letters, (items,) = self.axes.split(), self.fixed.shape
+            if letters[:1] != ["b"] or len(self.used) != items:
+                shape = list(self.used.shape)
+                raise ValueError(f"fixed names items of a batch of {items}; the gate is {self.axes!r}, {shape}")
 
     @property
     def value(self) -> Tensor:
@@ -42,7 +50,12 @@ class Gate:
         return self.used.exp() if self.log else self.used
 
     def gradient(self, of_used: Tensor) -> Tensor:
-        """∂L/∂gate from ∂L/∂used: divided by the gate where a logarithm was used, and 0 where such a gate is 0."""
+        """∂L/∂gate from ∂L/∂used: divided by the gate where a logarithm was used, and 0 where such a gate is 0.
+
+        0 for `fixed` items, too: the loss may well depend on a constant, but no weight can move it.
+        """
+        if self.fixed is not None:
+            of_used = torch.where(self.fixed.reshape(-1, *[1] * (of_used.ndim - 1)), 0.0, of_used)
         if not self.log:
             return of_used
         value = self.value.detach()
@@ -54,8 +67,18 @@ Watcher = Callable[[str, Gate], None]
 
 @contextmanager
 def watching(memory: Memory, watcher: Watcher) -> Iterator[None]:
-    """While this lasts, every gate that a write of `memory` uses is shown to `watcher(name, gate)`, in order."""
-    before, memory.watcher = memory.watcher, watcher
+    """While this lasts, every gate that a write of `memory` uses is shown to `watcher(name, gate)`, in order.
+
+    Who watched before goes on watching, and is shown each gate first.
+    """
+    before = memory.watcher
+
+    def both(name: str, gate: Gate) -> None:
+        if before is not None:
+            before(name, gate)
+        watcher(name, gate)
+
+    memory.watcher = both
     try:
         yield
     finally:

@@ -180,7 +180,7 @@ class GatedDeltaMemory(AffineMemory):
         if self.decays_apart:
             with no_autocast(state.S.device):
                 x = feature_of(frame, "gates: token").to(state.S.dtype)
-                alpha = self._meet_alpha(self._decay(self._exponent(x).mean(-1)), "b h")
+                alpha = self._channels(self._meet_alpha(self._decay(self._exponent(x).mean(-1)), "b h"))
                 state = state.replace(S=alpha[:, None, None, :] * state.S)
         return super().write(state, frame.replace(reset=None))
 
@@ -198,10 +198,9 @@ class GatedDeltaMemory(AffineMemory):
                 beta = torch.where(state.empty[:, None, None, None], beta.new_ones(()), beta)
         return alpha, beta
 
-    def _meet_alpha(self, alpha: Float[Tensor, "*batch h"], axes: str) -> Float[Tensor, "*batch v"]:
-        """α of the heads, met, and laid out over the value channels."""
+    def _meet_alpha(self, alpha: Float[Tensor, "*batch h"], axes: str) -> Float[Tensor, "*batch h"]:
         low, high = (0.0, 1.0) if self.decay == "exp" else (-math.inf, 0.0)
-        return self._channels(self.meet("alpha", alpha, axes, low=low, high=high))
+        return self.meet("alpha", alpha, axes, low=low, high=high)
 
     def _exponent(self, x: Float[Tensor, "*batch n c"]) -> Float[Tensor, "*batch h n"]:
         return log_decay_of(self.A_log[:, None], step_size(project(x, self.a_proj, self.dt_bias)))
@@ -225,8 +224,9 @@ class GatedDeltaMemory(AffineMemory):
         write key β ⊙ k, and the erase key k is the same for all.
         """
         key, (alpha, beta) = self.keys(frame.key), self._by_head(state)
-        alpha = None if alpha is None else self._meet_alpha(alpha, "b o k h")
-        beta = None if beta is None else self.meet("beta", beta, "b o k h")
+        alpha = None if alpha is None else self._channels(self._meet_alpha(alpha, "b o k h"))
+        if beta is not None:
+            beta = self.meet("beta", beta, "b o k h", fixed=state.empty if self.starts_plainly else None)
         if self.joint or not self.erase:
             return frame_delta_rule(
                 state.S,
@@ -268,7 +268,7 @@ class GatedDeltaMemory(AffineMemory):
             strength = project(feature_of(frame, "gates: token"), self.b_proj).sigmoid()
             if plain is not None:
                 strength = torch.where(plain[:, None, None], strength.new_ones(()), strength)
-            strength = self.meet("beta", strength, "b h n")
+            strength = self.meet("beta", strength, "b h n", fixed=plain)
         if self.alpha:
             log_decay = self._exponent(feature_of(frame, "gates: token"))
         if self.joint or (not self.erase and self.decay_per == "frame"):
@@ -282,20 +282,19 @@ class GatedDeltaMemory(AffineMemory):
             key = weighted(key, strength)
             if log_decay is None:
                 return SummedWrite(key, value)
-            return decayed_sum(key, value, self.meet_decay(log_decay, "token"), "token")
+            return decayed_sum(key, value, self.meet_decay(log_decay, "token", plain), "token")
         if log_decay is not None:
-            log_decay = None if self.decays_apart else self.meet_decay(log_decay, self.decay_per)
+            log_decay = None if self.decays_apart else self.meet_decay(log_decay, self.decay_per, plain)
         if log_decay is not None:
             log_decay = as_met(log_decay, self.decay_per, key.shape[2])
         erase = key if plain is None else torch.where(plain[:, None, None, None], key.new_zeros(()), key)
         return TokenWrite(erase, weighted(key, strength), value, log_decay)
 
     def _frame_decay(self, exponent: Float[Tensor, "b h n"], objects: int) -> Float[Tensor, "b h 1 #V"]:
-        alpha = self._decay(exponent.mean(-1))
-        channels = self._meet_alpha(alpha, "b h")
+        alpha = self._meet_alpha(self._decay(exponent.mean(-1)), "b h")
         if self.interleaved:
             return alpha[..., None, None]
-        return pack(channels[:, None, None, :].expand(-1, objects, -1, -1), self.heads)
+        return pack(self._channels(alpha)[:, None, None, :].expand(-1, objects, -1, -1), self.heads)
 
     def cost(self, shape: Shape) -> Cost:
         n, o, k, v = shape.tokens, shape.objects, self.rows, self.value_dim

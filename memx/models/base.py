@@ -17,6 +17,12 @@ class VideoModel(nn.Module):
     after another from `init_state`, give the same.
     """
 
+    stride: int
+    """Frames are padded below and at the right to multiples of it, and the memory's grid covers the padded frame.
+
+    Set by models with such a grid; those without have no such attribute, and no map of tokens is drawn over a frame.
+    """
+
     def forward(self, video: Float[Tensor, "b t c y x"], objects: int = 1, *, auxiliary: bool | None = None) -> Output:
         """Segment a whole clip, in [0, 1]. `auxiliary`: return the auxiliary logits; None: in training mode only."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")

@@ -36,7 +36,7 @@ def gate_maps(
     """Each gate as heat maps over frames: by channel its mean and its spread, and by key row its mean.
 
     Colours run over the values from the second frame on, since the first frame may meet an empty state; an arrow on the
-    colour bar says that some lie outside.
+    colour bar says that some lie outside. Frames that did not meet a gate are blank.
     """
     if not gates:
         raise ValueError("gates is empty; a memory without gates has no such figure")
@@ -87,9 +87,10 @@ def gate_curves(
                 frames = np.arange(1, len(gate.mean) + 1)
                 axes.fill_between(frames, gate.bottom[:, place], gate.top[:, place], color=colour, alpha=0.18, lw=0)
                 axes.plot(frames, gate.mean[:, place], color=colour, marker=_marker(len(frames)), markersize=3)
+                last = np.flatnonzero(np.isfinite(gate.mean[:, place]))[-1]
                 axes.annotate(
                     symbol(gate.name),
-                    (frames[-1], gate.mean[-1, place]),
+                    (frames[last], gate.mean[last, place]),
                     xytext=(7, 0),
                     textcoords="offset points",
                     va="center",
@@ -107,7 +108,7 @@ def gate_curves(
             axes.set_ylabel("gate")
             _frames_axis(axes, len(members[0].mean), marks, theme)
 
-    return render(draw, (5.6 * len(groups), 3.3), format=format, dark=dark)
+    return render(draw, (9.0 if len(groups) == 1 else 5.6 * len(groups), 3.3), format=format, dark=dark)
 
 
 def state_curves(
@@ -167,7 +168,7 @@ def _heat(
     marks: Marks | None,
 ) -> None:
     """(t, c) as an image with frames to the right, and its colour bar."""
-    inner = values[1:] if len(values) > 2 else values
+    inner = values[1:] if len(values) > 2 and np.isfinite(values[1:]).any() else values
     low, high = float(np.nanmin(inner)), float(np.nanmax(inner))
     if high - low < 1e-9:
         low, high = low - 0.5e-3, high + 0.5e-3

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from memx.report.inspect_figures import roomy, symbol
 from memx.report.style import ImageFormat, Theme, render
@@ -39,7 +39,7 @@ def clip_gradient_maps(
         panels: Any = figure.subplots(1, len(channels) + bool(pearson), squeeze=False)[0]
         for axes, (name, values) in zip(panels, channels.items(), strict=False):
             t, c = values.shape
-            most = float(np.abs(values).max()) or 1.0
+            most = float(np.abs(values[np.isfinite(values)]).max(initial=0)) or 1.0
             power = int(np.floor(np.log10(most)))
             image = axes.imshow(
                 values.T / 10.0**power,
@@ -109,6 +109,11 @@ def training_gradient_curves(
         for (name, values), colour in zip(norms.items(), _colours(theme, len(norms)), strict=True):
             _smoothed(panels[0], values, colour, symbol(name))
         panels[0].set_yscale("log")
+        sizes = np.concatenate([values[values > 0] for values in norms.values()])
+        wide = sizes.size > 0 and sizes.max() > 1e3 * sizes.min()
+        panels[0].yaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+        panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        panels[0].yaxis.set_minor_formatter(NullFormatter())
         panels[0].set_title("Size of the gradient")
         panels[0].set_ylabel("‖∂L/∂gate‖")
         panels[0].set_xlabel("training step")
@@ -117,7 +122,7 @@ def training_gradient_curves(
             colours = iter(_colours(theme, 2 * len(pearson)))
             for pair, values in pearson.items():
                 _smoothed(panels[1], values, next(colours), f"Pearson's r{_of(pair, pearson)}")
-                _smoothed(panels[1], cosine[pair], next(colours), f"cosine{_of(pair, pearson)}")
+                _smoothed(panels[1], cosine[pair], next(colours), f"cosine{_of(pair, pearson)}", dashes=(4, 2))
             panels[1].set_title(f"∂L/∂{symbol(next(iter(pearson))[0])} against ∂L/∂{symbol(next(iter(pearson))[1])}")
             panels[1].set_ylabel("correlation")
             panels[1].set_xlabel("training step")
@@ -146,7 +151,7 @@ def _matrix(figure: Figure, axes: Any, matrix: np.ndarray, channels: Mapping[str
     axes.set_title("r of channels over the steps")
 
 
-def _smoothed(axes: Any, values: np.ndarray, colour: str, label: str) -> None:
+def _smoothed(axes: Any, values: np.ndarray, colour: str, label: str, dashes: tuple[float, float] = (1, 0)) -> None:
     """A curve over the steps: thin as it is, and in full its mean over a window of a tenth of the steps."""
     steps = np.arange(1, len(values) + 1)
     axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1)
@@ -155,7 +160,7 @@ def _smoothed(axes: Any, values: np.ndarray, colour: str, label: str) -> None:
         np.nanmean(w) if np.isfinite(w := values[max(0, i - half) : i + half + 1]).any() else np.nan
         for i in range(len(values))
     ]
-    axes.plot(steps, smooth, color=colour, label=label)
+    axes.plot(steps, smooth, color=colour, label=label, dashes=dashes)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 

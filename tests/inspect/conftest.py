@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from memx.recipe import Recipe
 
 TINY = [
     "model.image_encoder.width=8",
@@ -27,16 +31,26 @@ TINY = [
 
 
 @pytest.fixture(scope="session")
-def run_of(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """The run folder of four steps with a memory and other overrides."""
-    from memx.cli.training import run_training
+def recipe_of(phantom_root: Path) -> Callable[..., Recipe]:
+    """The recipe of four steps with a memory and other overrides."""
     from memx.recipe import Recipe
+
+    def make(memory: str = "gated_delta", *overrides: str) -> Recipe:
+        words = [f"data.root={phantom_root}", f"model.memory={memory}", *TINY, *overrides]
+        return Recipe.load("gdkvm_phantom", words)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_of(recipe_of: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The run folder of such a recipe."""
+    from memx.cli.training import run_training
 
     @cache
     def make(memory: str = "gated_delta", *overrides: str) -> Path:
         out = tmp_path_factory.mktemp("inspect") / memory
-        words = [f"data.root={phantom_root}", f"model.memory={memory}", *TINY, *overrides]
-        run_training(Recipe.load("gdkvm_phantom", words), out=out)
+        run_training(recipe_of(memory, *overrides), out=out)
         return out
 
     return make

@@ -15,12 +15,13 @@ from memx.engine.checkpoint import load_checkpoint, restore
 from memx.errors import DataError, UserError
 from memx.inspect.clip_gradients import clip_gradients, pairs_of
 from memx.inspect.gate_series import channel_axis
-from memx.inspect.recording import memory_of
+from memx.inspect.recording import NotSteppedError, memory_of
 from memx.inspect.training_gradients import training_gradients
 from memx.inspect.truth import as_in_training, find_case
 from memx.losses import SegmentationLoss
 from memx.memory.base import Memory
 from memx.memory.gate import Gate
+from memx.models.mask_propagator import MaskPropagator
 
 LOSS = SegmentationLoss(points=None)
 
@@ -29,10 +30,19 @@ def move(memory: Memory, monkeypatch: pytest.MonkeyPatch, name: str, frame: int,
     """Let the write of one frame use another gate: `by` more in one channel, all else as it is."""
     met = itertools.count()
 
-    def meet(met_name: str, used: Tensor, axes: str, *, low: float = 0, high: float = 1, log: bool = False) -> Tensor:
+    def meet(
+        met_name: str,
+        used: Tensor,
+        axes: str,
+        *,
+        low: float = 0,
+        high: float = 1,
+        log: bool = False,
+        fixed: Tensor | None = None,
+    ) -> Tensor:
         if met_name != name or next(met) != frame:
             return used
-        value = Gate(used, axes, low, high, log).value.clone()
+        value = Gate(used, axes, low, high, log, fixed).value.clone()
         value.select(axes.split().index(channel_axis(axes)), channel).add_(by)
         return value.log() if log else value
 
@@ -70,17 +80,67 @@ def test_gradients_are_those_of_finite_differences(memory, gates, run_of, clip, 
 
 
 def test_the_gates_of_the_last_frame_do_not_move_earlier_losses(run_of, clip) -> None:
-    """Only what comes after a gate can feel it: with the first frame alone supervised, all later gradients are 0."""
+    """Only what comes after a gate can feel it: with the second frame alone supervised, the third has no gradient."""
     recipe, tensors = load_checkpoint(run_of())
     model = restore(recipe, tensors, "run")
     video, masks, supervised = as_in_training(recipe, *find_case(recipe, clip))
-    only_first = torch.zeros_like(supervised)
-    only_first[:, 0] = True
-    found = clip_gradients(model, LOSS, video, masks, only_first)
+    only_second = torch.zeros_like(supervised)
+    only_second[:, 1] = True
+    found = clip_gradients(model, LOSS, video, masks, only_second)
     assert found is not None
+    assert {gate.name for gate in found.gates} == {"alpha", "beta"}
     for gate in found.gates:
-        assert not gate.norm[1:].any()
-    assert next(gate for gate in found.gates if gate.name == "beta").norm[0] > 0
+        assert gate.norm[1] > 0
+        assert not gate.norm[2]
+
+
+def test_a_constant_has_no_gradient_although_the_loss_depends_on_it(run_of, clip, monkeypatch) -> None:
+    """GDKVM's first frame is written plainly, β = 1 whatever the weights are: no step of training could move it."""
+    recipe, tensors = load_checkpoint(run_of())
+    model = restore(recipe, tensors, "run").double()
+    video, masks, supervised = as_in_training(recipe, *find_case(recipe, clip))
+    video, masks = video.double(), masks.double()
+    losses = []
+    for by in (0.0, 1e-3):
+        move(memory_of(model), monkeypatch, "beta", 0, 0, by)
+        with torch.no_grad():
+            losses.append(float(LOSS(model(video, auxiliary=True), masks, supervised)["total"]))
+        monkeypatch.undo()
+    assert losses[0] != losses[1]
+    found = clip_gradients(model, LOSS, video, masks, supervised)
+    assert found is not None
+    beta = next(gate for gate in found.gates if gate.name == "beta")
+    assert not beta.norm[0]
+    assert not beta.channels[0].any()
+    assert beta.norm[1] > 0
+
+
+def test_constants_are_in_no_figure_of_a_training(recipe_of) -> None:
+    """Clips of one frame meet an empty state only: there is nothing that the gates could do."""
+    found = training_gradients(recipe_of("gated_delta", "data.frames=1"), 2)
+    assert found is not None
+    for name in ("alpha", "beta"):
+        assert not found.norms[name].any()
+        assert not found.channels[name].any()
+    assert np.isnan(found.pearson["alpha", "beta"]).all()
+    assert np.isnan(found.matrix).all()
+    gated = training_gradients(recipe_of("{type: gated_delta, start: gate}", "data.frames=1"), 2)
+    assert gated is not None
+    assert (gated.norms["beta"] > 0).all()
+
+
+def test_a_training_that_does_not_step_its_memory_is_told_so(recipe_of, monkeypatch) -> None:
+    """A model that writes and reads by itself, so that no step is seen."""
+
+    def segment(self, video, objects=1, *, auxiliary=None):
+        with monkeypatch.context() as patch:
+            patch.delitem(self.memory.__dict__, "step")
+            return plain(self, video, objects, auxiliary=auxiliary)
+
+    plain = MaskPropagator.forward
+    monkeypatch.setattr(MaskPropagator, "forward", segment)
+    with pytest.raises(NotSteppedError, match="MaskPropagator does not call `step`"):
+        training_gradients(recipe_of(), 2)
 
 
 def test_fixed_gates_have_no_gradient(run_of, clip) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from memx.cli import main
+from memx.models.mask_propagator import MaskPropagator
 
 FIGURES = {"gates.png", "gate_curves.png", "state.png", "readout.png"}
 NUMBERS = {"frames.csv", "numbers.npz", "summary.json", "report.html"}
@@ -88,6 +89,46 @@ def test_a_memory_without_gates_or_matrix_shows_the_rest_and_says_so(
     assert ("meets no gates" in shown) == bool(left_out)
     assert names(tmp_path) == (FIGURES - left_out) | NUMBERS
     assert says in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_new_inspection_takes_the_place_of_the_one_before(memx, run_of, clip, tmp_path: Path) -> None:
+    """What it does not write anew goes, so that all that lies there is of one inspection; a user's file stays."""
+    out = tmp_path / "out"
+    assert memx(run_of(), clip, "--out", out, "--steps", "2")[0] == 0
+    assert {"clip_gradients.png", "training_gradients.png", "steps.csv"} <= names(out)
+    (out / "mine.png").write_bytes(b"")
+    status, _, err = memx(run_of("softmax"), clip, "--out", out)
+    assert status == 0, err
+    assert names(out) == {"state.png", "readout.png", "mine.png"} | NUMBERS
+    assert set(json.loads((out / "summary.json").read_text())["inspection"]) == names(out) - {"mine.png"}
+
+
+def test_a_folder_of_other_things_is_refused(memx, run_of, clip, tmp_path: Path) -> None:
+    """Such as that of `memx predict`, whose report would be written over."""
+    (tmp_path / "report.html").write_text("mine")
+    (tmp_path / "summary.json").write_text('{"clips": []}')
+    status, _, err = memx(run_of(), clip, "--out", tmp_path)
+    assert status == 2
+    assert "holds other things than an inspection" in err
+    assert names(tmp_path) == {"report.html", "summary.json"}
+    assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_a_model_whose_training_does_not_step_its_memory_is_told_so(memx, run_of, clip, tmp_path, monkeypatch) -> None:
+    """Its frames are shown; of its gradients nothing is known, which is not to say that the gates are fixed."""
+
+    def segment(self, video, objects=1, *, auxiliary=None):
+        with monkeypatch.context() as patch:
+            patch.delitem(self.memory.__dict__, "step")
+            return plain(self, video, objects, auxiliary=auxiliary)
+
+    run, plain = run_of(), MaskPropagator.forward
+    monkeypatch.setattr(MaskPropagator, "forward", segment)
+    status, shown, err = memx(run, clip, "--out", tmp_path, "--steps", "2")
+    assert status == 0, err
+    assert shown.count("MaskPropagator does not call `step` of its memory") == 2
+    assert "fixed numbers" not in shown
+    assert names(tmp_path) == FIGURES | NUMBERS
 
 
 def test_a_clip_from_elsewhere_and_a_file_of_weights(

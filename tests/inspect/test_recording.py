@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -38,10 +39,20 @@ VARIANTS = {
 }
 EACH = [(name, options) for name in memories.names() for options in VARIANTS.get(name, [{}])]
 NO_GATES = {"linear", "none", "softmax"}
+LEARNT = [
+    (name, options)
+    for name, options in EACH
+    if name not in NO_GATES | {"retention"} and (name != "delta" or options.get("beta") == "token")
+]
 CASE = Case(batch=2, frames=3, objects=2, tokens=6, resets=((1, 2),), warm=False)
 
 
-@pytest.mark.parametrize(("name", "options"), EACH, ids=[f"{n}-{'-'.join(map(str, o.values()))}" for n, o in EACH])
+def named(value: object) -> str:
+    """How pytest calls a memory, or its options."""
+    return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH, ids=named)
 def test_gates_are_in_their_range_and_recording_changes_nothing(name, options) -> None:
     memory, clip = CASE.memory(Part("memory", name, options)), CASE.clip()
     plain_state = CASE.state(memory)
@@ -71,6 +82,87 @@ def test_gates_are_in_their_range_and_recording_changes_nothing(name, options) -
                 assert size == sizes.get(letter, size), (gate_name, letter)
     assert memory.watcher is None
     assert "step" not in memory.__dict__
+
+
+@pytest.mark.parametrize(("name", "options"), LEARNT, ids=named)
+def test_the_gradient_to_every_gate_is_that_of_finite_differences(name, options, monkeypatch) -> None:
+    """A gate is moved along a direction where it is used, at the second frame; float64, central differences.
+
+    Item 1 is reset there, so that constants are among the gates of the memories that write such a frame plainly.
+    """
+    memory, clip = CASE.memory(Part("memory", name, options)), CASE.clip()
+    clip = clip.replace(reset=torch.tensor([[False, False, False], [False, True, False]]))
+    weights = torch.randn(CASE.batch, CASE.frames, CASE.objects, CASE.tokens, CASE.value_dim, dtype=torch.float64)
+
+    def total() -> torch.Tensor:
+        return (memory.scan(clip, CASE.state(memory), form="recurrent")[0] * weights).sum()
+
+    with recording(memory) as frames:
+        loss = total()
+    gates = {key: gate for key, gate in frames[1].gates.items() if gate.used.requires_grad}
+    assert gates
+    for key, gate in gates.items():
+        (slope,) = torch.autograd.grad(loss, gate.used, retain_graph=True, allow_unused=True, materialize_grads=True)
+        along = torch.randn_like(gate.value).detach()
+        if gate.fixed is not None:
+            assert gate.fixed.tolist() == [False, True]
+            along[gate.fixed] = 0
+            assert not gate.gradient(slope)[gate.fixed].any()
+        found = []
+        for by in (1e-6, -1e-6):
+            met = itertools.count()
+
+            def meet(met_name, used, axes, *, log=False, _by=by, _key=key, _along=along, _met=met, **_):
+                if met_name != _key or next(_met) != 1:
+                    return used
+                value = (used.exp() if log else used) * (1 + _by * _along)
+                return value.log() if log else value
+
+            monkeypatch.setattr(memory, "meet", meet)
+            with torch.no_grad():
+                found.append(float(total()))
+            monkeypatch.undo()
+        want = (found[0] - found[1]) / 2e-6
+        assert want != 0, key
+        assert float((gate.gradient(slope) * along * gate.value.detach()).sum()) == pytest.approx(
+            want, rel=1e-4, abs=1e-7
+        ), key
+
+
+PLAIN = [options for options in VARIANTS["gated_delta"] if options.get("start") != "gate"]
+
+
+@pytest.mark.parametrize("options", PLAIN, ids=named)
+def test_the_gates_of_a_frame_that_is_written_plainly_are_constants(options) -> None:
+    """Those that are named so have one value, whatever the weights are."""
+    memory, clip = CASE.memory(Part("memory", "gated_delta", options)), CASE.clip()
+    before = memory.gates_met(CASE.state(memory), clip.frame(0))
+    with torch.no_grad():
+        for parameter in memory.parameters():
+            parameter.mul_(3).add_(0.1)
+    after = memory.gates_met(CASE.state(memory), clip.frame(0))
+    for name, gate in before.items():
+        same = torch.equal(gate.value, after[name].value)
+        assert same == (gate.fixed is not None and bool(gate.fixed.all())), name
+        assert not same or (gate.value == 1).all()
+    assert "beta" not in before or before["beta"].fixed is not None
+
+
+def test_recordings_may_be_nested() -> None:
+    memory, clip = CASE.memory(Part("memory", "gated_delta", {"heads": 2})), CASE.clip()
+    state = CASE.state(memory)
+    with recording(memory) as outer:
+        state = memory.step(state, clip.frame(0))[1]
+        with recording(memory) as inner:
+            state = memory.step(state, clip.frame(1))[1]
+        memory.step(state, clip.frame(2))
+    assert (len(outer), len(inner)) == (3, 1)
+    assert inner[0].gates.keys() == {"alpha", "beta"}
+    assert [frame.gates.keys() for frame in outer] == [inner[0].gates.keys()] * 3
+    for name, gate in inner[0].gates.items():
+        assert torch.equal(gate.value, outer[1].gates[name].value)
+    assert "step" not in memory.__dict__
+    assert memory.watcher is None
 
 
 @pytest.mark.parametrize("name", sorted(set(memories.names()) - NO_GATES))
@@ -126,6 +218,12 @@ def test_mlstm_shows_the_state_of_its_equation() -> None:
 def test_a_gate_names_all_its_axes() -> None:
     with pytest.raises(ValueError, match="has 2 axes, not 'b h n'"):
         Gate(torch.ones(2, 3), "b h n")
+
+
+@pytest.mark.parametrize(("axes", "items"), [("b h", 3), ("h b", 2), ("h n", 2)])
+def test_constants_are_named_by_item_of_the_batch(axes, items) -> None:
+    with pytest.raises(ValueError, match=f"batch of {items}; the gate is '{axes}'"):
+        Gate(torch.ones(2, 3), axes, fixed=torch.ones(items, dtype=torch.bool))
 
 
 def test_a_logarithm_has_the_gradient_of_its_gate() -> None:
