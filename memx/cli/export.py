@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-
-class Format(StrEnum):
-    """What `memx export` writes."""
-
-    SAFETENSORS = "safetensors"
-    ONNX = "onnx"
-    TORCH = "torch"
+if TYPE_CHECKING:
+    from memx.export import Agreement
 
 
 def export(
@@ -45,9 +40,13 @@ def export(
         int | None, typer.Option(min=18, help="Version of ONNX's operators; none: torch's choice.", show_default=False)
     ] = None,
     atol: Annotated[float, typer.Option(min=0, help="Largest difference of a mask's probabilities.")] = 1e-4,
+    rtol: Annotated[
+        float,
+        typer.Option(min=0, help="Largest difference of logits and of the state, as a share of the largest number."),
+    ] = 1e-3,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a trained model for other programs, and check that it still gives the same masks.
+    """Write a trained model for other programs, and check that it still gives the same.
 
     ONNX and torch files hold one step, (frame, state …) → (masks, logits, next state …), and say in their metadata how
     to run it. The file is read back, run over a drawn clip and held to the model before it appears.
@@ -55,11 +54,12 @@ def export(
     from rich.console import Console
 
     from memx.errors import UserError, unknown
-    from memx.export import Options
+    from memx.export import Format, Options, Tolerance
     from memx.export import export as write
 
-    if to not in [member.value for member in Format]:
-        raise UserError(unknown("format", to, [member.value for member in Format]))
+    formats = [member.value for member in Format]
+    if to not in formats:
+        raise UserError(unknown("format", to, formats))
     fixed = {"--size": size, "--batch": batch, "--dynamic": dynamic or None, "--objects": objects, "--opset": opset}
     if to != Format.ONNX:
         _refuse({"--opset": opset}, "is ONNX's")
@@ -72,21 +72,40 @@ def export(
         batch=None if dynamic else batch or 1,
         objects=objects,
         opset=opset,
-        tolerance=atol,
+        tolerance=Tolerance(atol, rtol),
     )
     console = Console(highlight=False)
     with console.status(f"exporting {run}"):
-        written = write(run, Format(to).value, out, options=options, overwrite=overwrite)
+        written = write(run, Format(to), out, options=options, overwrite=overwrite)
     megabytes = written.path.stat().st_size / 1e6
     console.print(f"wrote   {written.path} ({megabytes:.1f} MB)", soft_wrap=True)
     if written.state:
         console.print(f"state   {', '.join(written.state)}", soft_wrap=True)
-    check = written.agreement
-    console.print(
-        f"checked {check.frames} drawn frames by {check.engine}: masks differ from the model's by at most "
-        f"{check.largest:.1e} (--atol {atol:g})",
-        soft_wrap=True,
+    for line in _said(written.agreement, atol, rtol):
+        console.print(line, soft_wrap=True)
+
+
+def _said(found: Agreement, atol: float, rtol: float) -> Iterator[str]:
+    """What the check found, and what it could not find."""
+    from memx.export.check import ROUNDING
+
+    batches = " and ".join(str(batch) for batch in found.batches)
+    state = max((leaf.largest for leaf in found.state.values()), default=0.0)
+    yield (
+        f"checked {found.frames} drawn frames by {found.engine}, in a batch of {batches}: masks differ from the "
+        f"model's by at most {found.masks.largest:.1e} (--atol {atol:g}), logits by {found.logits.largest:.1e} and the "
+        f"state by {state:.1e} of the largest number (--rtol {rtol:g})"
     )
+    if max(found.masks.largest, found.masks.rounding) > atol or max(found.logits.largest, state) > rtol:
+        yield (
+            f"Beware: rounding in float32 alone moves the model's masks by {found.masks.rounding:.1e} and its logits "
+            f"by {found.logits.rounding:.1e} of the largest; the file was held to {ROUNDING} times what rounding does"
+        )
+    if found.spread <= atol:
+        yield (
+            f"Beware: over the drawn frames the model's masks vary by {found.spread:.1e} only, so they tell this model "
+            "from no other; logits and the state do"
+        )
 
 
 def _refuse(options: dict[str, object], why: str) -> None:

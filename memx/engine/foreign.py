@@ -39,14 +39,21 @@ class Foreign:
 def read_foreign(path: Path) -> Foreign:
     """Read a `.pth` of PyTorch, a state dict or a training checkpoint around one, or a safetensors file.
 
-    Raises CheckpointError for a file that is missing, damaged, needs code to be run, or holds no state dict.
+    Raises CheckpointError for a file that is missing, damaged, needs code to be run, holds no state dict, or is memx's
+    own: that one has its recipe with it, which would be lost.
     """
+    if (path / "recipe.yaml").is_file():
+        raise CheckpointError(f"{path}: a run folder of memx; `memx.load` and memx's commands take it as it is")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     with path.open("rb") as file:
         start = file.read(2)
     if start != b"PK" and start[:1] != b"\x80":  # neither a zip archive nor a pickle
-        tensors, _ = read_weights(path)
+        tensors, header = read_weights(path)
+        if header.get("format") == "memx":
+            raise CheckpointError(
+                f"{path}: a file of memx, with its recipe inside; `memx.load` and `memx export` take it as it is"
+            )
         return _unwrapped(tensors, None, ())
     content = _read_torch(path)
     if not isinstance(content, Mapping):

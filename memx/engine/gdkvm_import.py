@@ -26,6 +26,8 @@ STEMS = ("mask_encoder.conv1.weight", "pixel_fuser.conv.weight")
 RELEASE_2025, RERELEASE = "gdkvm_release_2025", "gdkvm_rerelease"
 COUNTER = "num_batches_tracked"
 SINUSOID = "inv_freq"
+_FREQUENCY_RTOL = 1e-5
+"""Powers taken in float32 differ by so much from those taken in float64."""
 _FREQUENCIES = 1.0 / 128.0 ** (torch.arange(0, 128, 2, dtype=torch.float64) / 128)
 
 
@@ -84,17 +86,24 @@ def fit(released: Mapping[str, Tensor], model: nn.Module, source: str) -> Fitted
     """Released tensors under our names, each of the shape that `model` wants.
 
     Batch counters (`num_batches_tracked`) may be missing: nothing in evaluation reads them. The sinusoids' frequencies
-    (`inv_freq`) are no tensors of ours; they are compared with what we compute. A single-object stem gets a last input
-    channel of zeros for the other objects' masks, as the released loader does with `init_as_zero_if_needed`.
+    (`inv_freq`) are no tensors of ours; they are compared with what we compute, as exactly as their dtype can hold it.
+    A single-object stem gets a last input channel of zeros for the other objects' masks, as the released loader does
+    with `init_as_zero_if_needed`. Raises CheckpointError for what does not fit, and for tensors under memx's names.
     """
     own = model.state_dict()
+    mine = [name for name in released if name in own and released_name(name) != name]
+    if mine:
+        raise CheckpointError(
+            f"{source}: its tensors have memx's names, not the releases': {_some(mine)}. It is of a network of memx; "
+            "`memx.load` takes that one's run folder, or the .safetensors file of it, as it is"
+        )
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
     wrong: list[str] = []
     counted = 0
     for name, tensor in released.items():
         if name.endswith(f".{SINUSOID}"):
-            if tensor.shape != _FREQUENCIES.shape or not torch.allclose(tensor.double(), _FREQUENCIES, rtol=1e-5):
+            if not _are_frequencies(tensor):
                 wrong.append(f"  {name}: other frequencies than 1 / 128^(2i/128), i = 0 … 63")
             continue
         ours = our_name(name)
@@ -155,6 +164,14 @@ def _provenance(foreign: Foreign, recipe: Recipe) -> list[str]:
     if known_trainer and recipe.name in {RERELEASE, RELEASE_2025} - {recipe_of(foreign)}:
         notes.insert(0, "Beware: weights of one release give wrong masks with the equations of the other")
     return notes
+
+
+def _are_frequencies(tensor: Tensor) -> bool:
+    """Whether these are the released sinusoids' frequencies, as exactly as their dtype can hold them."""
+    if tensor.shape != _FREQUENCIES.shape or not tensor.is_floating_point():
+        return False
+    rtol = max(_FREQUENCY_RTOL, torch.finfo(tensor.dtype).eps)
+    return torch.allclose(tensor.double(), _FREQUENCIES, rtol=rtol, atol=0)
 
 
 def _lacks_one_input(tensor: Tensor, own: Tensor) -> bool:

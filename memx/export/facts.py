@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from memx._version import __version__
+from memx.errors import UserError
 from memx.export.step import NEXT, Leaf
 from memx.recipe import Recipe
 
@@ -26,8 +27,11 @@ def describe(
     logits     (b o+1 y x): over background (0) and objects; their arg-max is the label map
     state      in the order of the inputs after the frame and of the outputs after the logits, for each tensor `name`,
                `next` (its name as an output), `shape`, `dtype`, `initial` (a number, or nested lists that broadcast to
-               the shape) and `grows`, the axis that every frame makes longer, or null
+               the shape; an infinity is the word `inf` or `-inf`) and `grows`, the axis that every frame makes longer,
+               or null
     batch      null: the batch axis is open, and the first number of every shape may be another
+
+    Raises UserError for a state that begins with NaN.
     """
     rows = 1 if batch is None else batch
     height, width = size
@@ -52,7 +56,7 @@ def describe(
                 "next": NEXT + leaf.name,
                 "shape": [rows, *leaf.initial.shape[1:]],
                 "dtype": str(leaf.initial.dtype).removeprefix("torch."),
-                "initial": _initial(leaf.initial),
+                "initial": _initial(leaf),
                 "grows": leaf.grows,
             }
             for leaf in state
@@ -65,10 +69,19 @@ def initial_state(facts: dict[str, Any], batch: int) -> list[np.ndarray]:
     return [np.full([batch, *leaf["shape"][1:]], leaf["initial"], leaf["dtype"]) for leaf in facts["state"]]
 
 
-def _initial(x: Tensor) -> Any:
-    """One number where all are the same, else those of one batch item; what is not finite as a word."""
+def _initial(leaf: Leaf) -> Any:
+    """One number where all are the same, else those of one batch item; an infinity as the word `inf` or `-inf`."""
+    x = leaf.initial
     if x.numel() == 0:
         return 0
+    if bool(x.isnan().any()):
+        raise UserError(f"the model's state begins with NaN in {leaf.name}, from which no frame can be computed")
     first = x.flatten()[0]
-    value = first.item() if bool((x == first).all()) else x[:1].tolist()
-    return str(value) if value in (float("inf"), -float("inf")) else value
+    return _words(first.item() if bool((x == first).all()) else x[:1].tolist())
+
+
+def _words(value: Any) -> Any:
+    """Nested lists with infinities, which JSON lacks, as words; NumPy reads them as numbers."""
+    if isinstance(value, list):
+        return [_words(x) for x in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value

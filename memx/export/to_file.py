@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
-
-import torch
 
 from memx.engine.checkpoint import load, load_checkpoint, restore, save_weights
 from memx.errors import UserError
 from memx.export import onnx_file, torch_file
-from memx.export.check import Agreement, difference, drawn_clip, hold
+from memx.export.check import Agreement, ModelStep, Tolerance, hold
+from memx.export.clip import drawn_clip
 from memx.export.facts import describe
 from memx.export.program import trace
 from memx.export.quiet import quiet
@@ -20,8 +19,16 @@ from memx.files import atomic
 from memx.models.base import VideoModel
 from memx.recipe import Recipe
 
-Format = Literal["safetensors", "onnx", "torch"]
-SUFFIXES: dict[Format, str] = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
+
+class Format(StrEnum):
+    """What can be written."""
+
+    SAFETENSORS = "safetensors"
+    ONNX = "onnx"
+    TORCH = "torch"
+
+
+SUFFIXES = {Format.SAFETENSORS: ".safetensors", Format.ONNX: ".onnx", Format.TORCH: ".pt2"}
 
 
 @dataclass(frozen=True)
@@ -32,14 +39,14 @@ class Options:
     batch      clips at once; None leaves the batch axis open
     objects    objects; None: one for each of the recipe's structures
     opset      version of ONNX's operators; None: the converter's choice
-    tolerance  largest difference of a mask's probabilities from the model's
+    tolerance  largest differences from the model
     """
 
     size: tuple[int, int] | None = None
     batch: int | None = 1
     objects: int | None = None
     opset: int | None = None
-    tolerance: float = 1e-4
+    tolerance: Tolerance = field(default_factory=Tolerance)
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,11 @@ def export(
     onnx, torch   one step of the network: (frame, state …) → (masks, logits, next state …)
 
     `out` is `<name of the recipe>.<suffix>` beside the weights unless given. What was written is read back, run over a
-    drawn clip and held to the network before the file appears. Raises UserError where they differ by more than the
-    tolerance, the file is there already (unless `overwrite`), or something in the network cannot be exported.
+    drawn clip and held to the network, masks, logits and state, before the file appears. Raises UserError where they
+    differ by more than the tolerance, the file is there already (unless `overwrite`), or something in the network
+    cannot be exported.
     """
-    if to == "onnx":
+    if to == Format.ONNX:
         onnx_file.require()
     recipe, tensors = load_checkpoint(source)
     path = out or (source if source.is_dir() else source.parent) / (recipe.name + SUFFIXES[to])
@@ -72,7 +80,7 @@ def export(
     if path.is_dir() or (path.exists() and not overwrite):
         raise UserError(f"{path}: is there already; choose another --out, or --overwrite it")
     model = restore(recipe, tensors, str(source))
-    if to == "safetensors":
+    if to == Format.SAFETENSORS:
         return _weights(model, recipe, path, options)
     with quiet():
         return _graph(model, recipe, path, to, options)
@@ -84,16 +92,14 @@ def _weights(model: VideoModel, recipe: Recipe, path: Path, options: Options) ->
             f"the recipe needs plug-ins ({', '.join(Path(p).name for p in recipe.plugins)}), which one file cannot "
             "carry; keep the run folder, or export to onnx or torch"
         )
-    clip = drawn_clip(1, recipe.data.channels, recipe.data.size)
+    size, objects = recipe.data.size, recipe.objects
+    clip = drawn_clip(1, recipe.data.channels, size)
+    state = start(model, clip[:, 0], objects)
+    facts = describe(recipe, state, size=size, batch=1, objects=objects)
     with atomic(path) as part:
         save_weights(part, model, recipe)
-        with torch.no_grad():
-            found = load(part)(clip, recipe.objects).masks
-            wanted = model(clip, recipe.objects).masks
-        pairs = zip(found.unbind(1), wanted.unbind(1), strict=True)
-        engine = f"torch {torch.__version__}"
-        largest = max(difference(a, b, t, engine, options.tolerance) for t, (a, b) in enumerate(pairs))
-    return Exported(path, (), Agreement(largest, clip.shape[1], engine))
+        agreement = hold(ModelStep(load(part), state, facts), model, clip, objects, options.tolerance)
+    return Exported(path, (), agreement)
 
 
 def _graph(model: VideoModel, recipe: Recipe, path: Path, to: Format, options: Options) -> Exported:
@@ -105,7 +111,7 @@ def _graph(model: VideoModel, recipe: Recipe, path: Path, to: Format, options: O
     state = start(model, clip[: options.batch or 1, 0], objects)
     facts = describe(recipe, state, **fixed)
     with atomic(path) as part:
-        if to == "onnx":
+        if to == Format.ONNX:
             onnx_file.write(part, program, facts, opset=options.opset)
             step = onnx_file.OnnxStep(part)
         else:

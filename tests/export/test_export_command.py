@@ -18,7 +18,9 @@ import memx
 from memx.cli import main
 from memx.engine.checkpoint import save_weights
 from memx.errors import UserError
-from memx.export.check import drawn_clip, hold
+from memx.export import Format
+from memx.export.check import Tolerance, hold
+from memx.export.clip import drawn_clip
 from memx.export.torch_file import TorchStep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,8 +119,9 @@ def test_the_block_in_the_docs_runs_an_onnx_file_without_memx(
 
 def test_a_torch_file_with_an_open_batch_runs_without_memx(run: Run, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "step.pt2"
-    status, _, err = run("export", weights, "--to", "torch", "--dynamic", "--size", "32x16", "--out", out)
+    status, printed, err = run("export", weights, "--to", "torch", "--dynamic", "--size", "32x16", "--out", out)
     assert status == 0, err
+    assert "in a batch of 3 and 1: masks differ" in printed
     extra = {"memx.json": ""}
     step = torch.export.load(out, extra_files=extra).module()
     facts = json.loads(extra["memx.json"])
@@ -138,17 +141,37 @@ def test_a_torch_file_with_an_open_batch_runs_without_memx(run: Run, weights: Pa
     model = memx.load(weights)
     next(model.parameters()).data.mul_(1.5)
     with pytest.raises(UserError, match=r"in frame \d+ of a drawn clip.* above --atol 1e-06"):
-        hold(TorchStep(out), model, clip, 2, tolerance=1e-6)
+        hold(TorchStep(out), model, clip, 2, Tolerance(1e-6))
 
 
 def test_one_file_of_weights_gives_the_same_masks(run: Run, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "copy.safetensors"
     status, printed, err = run("export", weights, "--to", "safetensors", "--out", out)
     assert status == 0, err
-    assert "at most 0.0e+00" in printed
+    assert "at most 0.0e+00 (--atol 0.0001), logits by 0.0e+00 and the state by 0.0e+00 " in printed
+    assert "Beware" not in printed
     clip = drawn_clip(1, 1, (24, 40))
     with torch.no_grad():
         assert torch.equal(memx.load(out)(clip, 2).masks, memx.load(weights)(clip, 2).masks)
+
+
+def test_a_clip_on_which_masks_say_nothing_is_said(run: Run, weights: Path, tmp_path: Path) -> None:
+    """The file is right and is written; that its masks were held to a constant is said."""
+    model = memx.load(weights)
+    with torch.no_grad():
+        model.decoder.predict.weight.zero_()  # type: ignore[union-attr, operator]
+        model.decoder.predict.bias.fill_(-30)  # type: ignore[union-attr, operator]
+    save_weights(tmp_path / "blind.safetensors", model, memx.Recipe.load("gdkvm_phantom", SMALL))
+    words = ("--to", "safetensors", "--out", tmp_path / "copy.safetensors")
+    status, printed, err = run("export", tmp_path / "blind.safetensors", *words)
+    assert status == 0, err
+    assert "Beware: over the drawn frames the model's masks vary by 0.0e+00 only" in printed
+
+
+def test_the_formats_are_those_of_the_command(run: Run) -> None:
+    status, printed, _ = run("export", "--help")
+    assert status == 0
+    assert all(f"{name}:" in printed for name in Format)
 
 
 def test_what_disagrees_is_not_written(

@@ -197,6 +197,34 @@ def test_counters_and_sinusoids_are_known(released, model):
         fit({**released, "object_transformer.spatial_pe.inv_freq": 2 * frequencies}, model, "x")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_a_checkpoint_of_another_precision_keeps_its_sinusoids(dtype, released, model):
+    frequencies = 1.0 / 128 ** (torch.arange(0, 128, 2).float() / 128)
+    name = "object_transformer.spatial_pe.inv_freq"
+    stored = {key: x.to(dtype) if x.is_floating_point() else x for key, x in {**released, name: frequencies}.items()}
+    found = fit(stored, model, "x")
+    if dtype != torch.float32:
+        assert f"stored in {str(dtype).removeprefix('torch.')}; kept in float32" in found.notes
+    for wrong in (1.05 * stored[name], stored[name].long(), stored[name].roll(1)):
+        with pytest.raises(CheckpointError, match=r"spatial_pe\.inv_freq: other frequencies"):
+            fit({**stored, name: wrong}, model, "x")
+
+
+def test_what_memx_wrote_itself_is_not_imported(imported, model, cli, tmp_path):
+    """As a file of weights, a run folder or a state dict: its recipe would be lost."""
+    torch.save({"model": model.state_dict(), "scaler": {}}, tmp_path / "x.pth")
+    for taken, says in (
+        (imported, f"{imported}: a run folder of memx; `memx.load` and memx's commands take it"),
+        (imported / "model.safetensors", "model.safetensors: a file of memx, with its recipe inside; `memx.load` and"),
+        (tmp_path / "x.pth", "its tensors have memx's names, not the releases': "),
+    ):
+        status, _, err = cli("import", "gdkvm", str(taken), "--out", str(tmp_path / "run"))
+        assert status == 2
+        assert says in err, err
+        assert "memx.load" in err
+        assert not (tmp_path / "run").exists()
+
+
 def test_every_tensor_that_does_not_fit_is_named(released, cli, tmp_path):
     bad = {name: tensor for name, tensor in released.items() if name not in ("A_log", "KPFF.layer1.bias")}
     bad["mask_decoder.pred.weight"] = torch.zeros(2, 128, 1, 1)
