@@ -39,6 +39,11 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def _cache_place(value: Any) -> Any:
+    """`memory` is true; a number is no folder."""
+    return value if not isinstance(value, str) else True if value == "memory" else Path(value)
+
+
 def _pair(value: Any) -> Any:
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -73,7 +78,11 @@ class Data(Section):
         default_factory=list, description="transforms, drawn once a clip, in this order"
     )
     workers: int = Field(default=0, ge=0, description="processes that load data beside the training process")
-    cache: bool = Field(default=True, description="keep decoded, resized clips in memory")
+    cache: Annotated[bool | Path, pydantic.BeforeValidator(_cache_place, json_schema_input_type=bool | str)] = Field(
+        default=True,
+        description="where decoded, resized clips are kept: true or `memory`, by each process | `disk` or a folder, "
+        "for all processes and runs | false, nowhere",
+    )
 
 
 class Train(Section):
@@ -102,6 +111,11 @@ class Evaluate(Section):
     """How predictions are scored."""
 
     split: Literal["train", "val", "test"] = Field(default="test", description="the patients that `memx eval` scores")
+    protocol: Literal["memx-1", "gdkvm-release-2025"] = Field(
+        default="memx-1",
+        description="Dice and IoU of each mask whole | of each row of a mask by itself, as GDKVM's 2025 code has them: "
+        "only for comparison with its figures",
+    )
     bootstrap: int = Field(
         default=1000, ge=0, description="patient-level bootstrap draws of the 95% intervals; 0: none"
     )

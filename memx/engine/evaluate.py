@@ -25,7 +25,10 @@ from memx.recipe import Recipe
 
 @dataclass(frozen=True, order=True)
 class Example:
-    """One scored frame, kept for the report: label maps hold 0 for background and 1 … for the structures in order."""
+    """One scored frame, kept for the report, with its Dice as the protocol takes it.
+
+    Label maps hold 0 for background and 1 … for the structures in order.
+    """
 
     dice: float
     title: str
@@ -37,16 +40,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores, and the worst frames with their masks, worst first."""
+    """Scores, and the worst frames with their masks, worst first.
+
+    mean_dice  mean Dice of whole masks over all structures, None when there is nothing to score. It chooses the best
+               weights of a run, and so is the same whatever protocol the scores are by.
+    """
 
     scores: Scores
     worst: tuple[Example, ...]
-
-    @property
-    def mean_dice(self) -> float | None:
-        """Mean Dice over all masks of all structures; None when there is nothing to score."""
-        values = [row.dice for row in self.scores.rows if row.dice is not None]
-        return float(np.mean(values)) if values else None
+    mean_dice: float | None
 
 
 @torch.no_grad()
@@ -62,16 +64,22 @@ def evaluate(
     """Score a model on a split.
 
     Each clip is sampled and resized as the recipe says, run through the model, and the masks are brought back to the
-    clip's own size. With `supervision: ends` the first and last labelled frame are scored, else every labelled one.
-    Raises DataError when the split is empty or holds no labels.
+    clip's own size, where the protocol that the recipe names scores them. With `supervision: ends` the first and last
+    labelled frame are scored, else every labelled one. Raises DataError when the split is empty or holds no labels.
     """
     layout, cases = find_cases(recipe, split)
+    protocol = Protocol(
+        ef_structure=next(iter(recipe.data.structures)), draws=recipe.evaluate.bootstrap, name=recipe.evaluate.protocol
+    )
     worst: list[tuple[float, int, Example]] = []
+    whole: list[float] = []
 
     def pairs() -> Iterator[Pair]:
         for number, case in enumerate(cases):
             for pair, frame in _case_pairs(model, recipe, layout.load(case), device):
-                score = dice(pair.prediction, pair.truth)
+                if (overlap := dice(pair.prediction, pair.truth)) is not None:
+                    whole.append(overlap)
+                score = protocol.convention.dice(pair.prediction, pair.truth)
                 if examples and score is not None:
                     example = Example(
                         score,
@@ -90,11 +98,10 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        protocol = Protocol(ef_structure=next(iter(recipe.data.structures)), draws=recipe.evaluate.bootstrap)
         scores = protocol.score(pairs())
     finally:
         model.train(was_training)
-    return Evaluation(scores, tuple(sorted(item[2] for item in worst)))
+    return Evaluation(scores, tuple(sorted(item[2] for item in worst)), float(np.mean(whole)) if whole else None)
 
 
 def _case_pairs(model: VideoModel, recipe: Recipe, clip: Clip, device: str) -> Iterator[tuple[Pair, np.ndarray]]:

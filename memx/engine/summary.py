@@ -64,19 +64,18 @@ def write_training_report(run: RunFolder, history: History) -> Path:
 
 
 def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluation, *, name: str | None = None) -> Path:
-    """`eval/<name or split>/` with scores.csv, scores.json, worst.png and report.html."""
+    """`eval/<name or split>/` with scores.json, its tables as CSV, worst.png and report.html."""
     folder = run.path / "eval" / (name or split)
     run.write_json(
         f"eval/{folder.name}/manifest.json",
         {"weights": run.weights.name, "trained_with": run.recipe.hash, **manifest(recipe, data_record(recipe))},
     )
     scores = found.scores
-    scores.to_csv(folder / "scores.csv")
-    scores.to_json(folder / "scores.json")
+    scores.write(folder)
     sections = score_sections(scores)
     if found.worst:
         pictures = [paint_pair(example) for example in found.worst]
-        captions = [f"{example.title}\nDice {example.dice:.3f}" for example in found.worst]
+        captions = [f"{example.title}\n{scores.titles['dice']} {example.dice:.3f}" for example in found.worst]
         with atomic(folder / "worst.png") as part:
             part.write_bytes(worst_cases(pictures, captions, columns=3))
         note = "Yellow is the prediction, blue the truth."

@@ -13,6 +13,8 @@ from memx.metrics.surface import Spacing, check_spacing, surface
 
 Point = tuple[float, float]
 DISCS = 20
+TIP = 0.02
+"""The share of the axis at its apical end whose mean is the apex."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,14 @@ def cavity(mask: ArrayLike) -> NDArray[np.bool_]:
     solid = np.asarray(mask)
     if solid.dtype != np.bool_ or solid.ndim != 2:
         raise TypeError(f"mask is {solid.dtype} of shape {solid.shape}; wants a boolean mask (y, x)")
-    labels, count = ndimage.label(solid)  # pyright: ignore[reportGeneralTypeIssues]
-    if count > 1:
-        solid = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    return np.asarray(ndimage.binary_fill_holes(solid), dtype=np.bool_)
+    if not solid.any():
+        return solid
+    box = ndimage.find_objects(solid.astype(np.uint8))[0]
+    labels, count = ndimage.label(solid[box])  # pyright: ignore[reportGeneralTypeIssues]
+    piece = labels > 0 if count == 1 else labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    found = np.zeros_like(solid)
+    found[box] = ndimage.binary_fill_holes(piece)
+    return found
 
 
 def long_axis(mask: ArrayLike, spacing: Spacing | None) -> LongAxis | None:
@@ -61,8 +67,11 @@ def long_axis(mask: ArrayLike, spacing: Spacing | None) -> LongAxis | None:
 
     1. The two ends of the annulus are the points of the mask farthest in the directions −u ± w, where u points to the
        apex and w is perpendicular to it: the corners of a flat base, whatever its tilt. At first u is the image's up.
-    2. The apex is the point farthest from the middle between the two ends; u then points there, and 1. and 2. are
-       repeated until u stays. Both are means over the points within half a pixel of the farthest.
+       Each end is the mean of the border points within half a pixel of the farthest.
+    2. The apex is the part of the mask farthest from the middle between the two ends: the mean of all that lies within
+       2% of the largest distance, since the one farthest pixel of a blunt tip says little of where the tip points
+       (of a half ellipsoid 57 mm long and 60 mm wide it is up to 1° off, and Simpson's volume 1.3%).
+       u then points there, and 1. and 2. are repeated until u stays.
     3. The axis ends where that line leaves the mask, so that a rounded base is not cut short.
 
     mask     boolean (y, x); its largest piece is taken, with holes filled
@@ -100,7 +109,7 @@ def discs(mask: ArrayLike, spacing: Spacing | None, count: int = DISCS) -> Discs
 
 
 def _axis(solid: NDArray[np.bool_], scale: Spacing) -> LongAxis | None:
-    border = np.argwhere(surface(solid)).astype(np.float64) * np.asarray(scale)
+    border, inside = (np.argwhere(mask).astype(np.float64) * np.asarray(scale) for mask in (surface(solid), solid))
     if not len(border):
         return None
     up, middle, norm, half = np.array([-1.0, 0.0]), border[0], 0.0, max(scale) / 2
@@ -108,9 +117,10 @@ def _axis(solid: NDArray[np.bool_], scale: Spacing) -> LongAxis | None:
         across = np.array([up[1], -up[0]])
         left, right = (_farthest(border, border @ (side * across - up), half) for side in (-1, 1))
         middle = (left + right) / 2
-        tip = _farthest(border, np.hypot(*(border - middle).T), half) - middle
+        distance = np.hypot(*(inside - middle).T)
+        tip = _farthest(inside, distance, max(half, TIP * float(distance.max()))) - middle
         norm = float(np.hypot(*tip))
-        if norm == 0 or np.allclose(tip / norm, up):
+        if norm == 0 or np.hypot(*(tip / norm - up)) < 1e-6:
             break
         up = tip / norm
     on = _on_mask(solid, scale, middle, up) or (0.0, norm)  # a line through a notch ends at the middle and the apex
@@ -119,7 +129,7 @@ def _axis(solid: NDArray[np.bool_], scale: Spacing) -> LongAxis | None:
 
 
 def _farthest(points: NDArray[np.float64], reach: NDArray[np.float64], within: float) -> NDArray[np.float64]:
-    """The mean of the points (n, 2) of the largest reach (n,), to `within`: a pixelled tip is several pixels wide."""
+    """The mean of the points (n, 2) of the largest reach (n,), to `within`: a drawn corner is several pixels wide."""
     return points[reach >= reach.max() - within].mean(0)
 
 
@@ -128,8 +138,10 @@ def _on_mask(
 ) -> tuple[float, float] | None:
     """Where the line through `middle` along `up` enters and leaves the mask, to a sixteenth of a pixel."""
     step = min(scale) / 16
-    reach = math.hypot(solid.shape[0] * scale[0], solid.shape[1] * scale[1])
-    along = np.arange(-reach, reach, step)
+    ends = np.nonzero(solid.any(1))[0][[0, -1]] * scale[0], np.nonzero(solid.any(0))[0][[0, -1]] * scale[1]
+    reach = math.hypot(*(float(np.abs(end - at).max()) for end, at in zip(ends, middle, strict=True))) + max(scale)
+    count = math.ceil(reach / step)
+    along = step * np.arange(-count, count + 1)
     pixels = np.rint((middle + along[:, None] * up) / np.asarray(scale)).astype(np.intp)
     within = ((pixels >= 0) & (pixels < solid.shape)).all(1)
     along, pixels = along[within], pixels[within]

@@ -1,99 +1,35 @@
-"""What an evaluation found: one record a mask, summaries over them, and ejection fractions."""
+"""What an evaluation found: one record a mask, summaries over them, whole clips, and ejection fractions."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
 from memx.files import write_text
 from memx.metrics.agreement import Agreement, agreement
-from memx.metrics.bootstrap import Interval, patient_bootstrap
+from memx.metrics.conventions import CONVENTIONS, Convention
+from memx.metrics.icc import ICC_FORM
+from memx.metrics.rows import OVERLAP, PatientEF, Row
+from memx.metrics.score_tables import tables
+from memx.metrics.summaries import (
+    GROUPINGS,
+    Bootstrap,
+    Field,
+    Summary,
+    dice_by_frame,
+    summarise_clips,
+    summarise_masks,
+)
+from memx.metrics.temporal import DEFINITIONS, ClipCourse, clip_courses
 
-Outcome = Literal["scored", "both_empty", "prediction_empty", "truth_empty"]
-Phase = Literal["ED", "ES", "other"]
-OVERLAP = ("dice", "iou")
-DISTANCE = ("hd", "hd95", "asd")
-TITLES = {"dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "asd": "ASD"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """The scores of one structure in one frame; all None where both masks are empty. Distances are in `unit`.
-
-    `frame` counts the frames that the model saw, `clip_frame` those of the clip on disk.
-    """
-
-    patient: str
-    view: str
-    frame: int
-    clip_frame: int
-    phase: Phase
-    structure: str
-    outcome: Outcome
-    dice: float | None
-    iou: float | None
-    hd: float | None
-    hd95: float | None
-    asd: float | None
-    unit: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One metric over a group of rows.
-
-    by            what the group has in common, as (field, value) pairs: structure, and what else was asked for
-    n             values in mean, sd and median; rows with one mask empty are among them
-    n_both_empty  rows left out because there was nothing to find and nothing was found
-    n_one_empty   rows in which one mask is empty: overlap 0, distance the diagonal of the field of view
-    interval      of the mean, by drawing patients; None below two patients
-    """
-
-    by: tuple[tuple[str, str], ...]
-    metric: str
-    unit: str
-    n: int
-    n_patients: int
-    n_both_empty: int
-    n_one_empty: int
-    mean: float | None
-    sd: float | None
-    median: float | None
-    interval: Interval | None
-
-    @property
-    def structure(self) -> str:
-        return dict(self.by)["structure"]
-
-
-@dataclass(frozen=True)
-class PatientEF:
-    """The ejection fraction of one patient from the true and from the predicted masks, in percent.
-
-    prediction  None where the predicted mask at ED is empty: counted as missed
-    method      the same for both, with the view where it is of one view
-    unit        of the four volumes
-    """
-
-    patient: str
-    truth: float
-    prediction: float | None
-    method: str
-    unit: str
-    edv_truth: float
-    esv_truth: float
-    edv_prediction: float
-    esv_prediction: float
-    note: str = ""
+SHOWN = ("dice", "iou", "hd95", "asd")
+"""The metrics of the summary table."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +50,25 @@ class Scores:
     level: float = 0.95
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.protocol not in CONVENTIONS:
+            raise ValueError(f"protocol is {self.protocol!r}; there are: {', '.join(CONVENTIONS)}")
+
+    @property
+    def convention(self) -> Convention:
+        """How the protocol took overlap, and what its figures are called."""
+        return CONVENTIONS[self.protocol]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Metric → what to call it wherever its figures are shown, so that a row-wise Dice is never just a Dice."""
+        called = self.convention.title
+        return {"dice": called("Dice"), "iou": called("IoU"), "hd": "HD", "hd95": "HD95", "asd": "ASD"} | {
+            "dice_slope": f"Slope of {called('Dice')} a frame",
+            "roughness_prediction": "Roughness of the predicted area",
+            "roughness_truth": "Roughness of the true area",
+        }
+
     @property
     def structures(self) -> list[str]:
         """In the order in which they came."""
@@ -123,23 +78,43 @@ class Scores:
     def patients(self) -> list[str]:
         return sorted({row.patient for row in self.rows})
 
-    def summaries(self, *by: Literal["patient", "view", "phase"]) -> list[Summary]:
+    @property
+    def bootstrap(self) -> Bootstrap:
+        return Bootstrap(self.draws, self.level, self.seed)
+
+    def summaries(self, *by: Field) -> list[Summary]:
         """Every metric over the rows of each structure, split further by the fields named."""
-        groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
-        for row in self.rows:
-            groups.setdefault(tuple((name, getattr(row, name)) for name in ("structure", *by)), []).append(row)
-        found: list[Summary] = []
-        for key, rows in groups.items():
-            found += [self._summary(key, metric, "", rows) for metric in OVERLAP]
-            for unit in sorted({row.unit for row in rows}):
-                alike = [row for row in rows if row.unit == unit]
-                found += [self._summary(key, metric, unit, alike) for metric in DISTANCE]
-        return found
+        return summarise_masks(self.rows, by, self.bootstrap)
 
     @cached_property
     def overall(self) -> list[Summary]:
         """`summaries()`, made once."""
         return self.summaries()
+
+    @cached_property
+    def grouped(self) -> list[Summary]:
+        """By structure and view, phase, view and phase, and patient."""
+        return [item for by in GROUPINGS for item in self.summaries(*by)]
+
+    @cached_property
+    def clips(self) -> list[ClipCourse]:
+        """The clips of which every frame was scored: Dice and area curves, drift and roughness."""
+        return clip_courses(self.rows)[0]
+
+    @cached_property
+    def clip_summaries(self) -> list[Summary]:
+        """Drift and roughness over `clips`, by structure."""
+        return summarise_clips(self.clips, self.bootstrap)
+
+    @cached_property
+    def dice_by_frame(self) -> list[Summary]:
+        """Dice over time over `clips`, by structure and frame."""
+        return dice_by_frame(self.clips, self.bootstrap)
+
+    @property
+    def clips_left_out(self) -> int:
+        """Clips, structure by structure, that are not in `clips`: under three frames, or with a gap between them."""
+        return clip_courses(self.rows)[1]
 
     def ef_agreement(self) -> dict[str, Agreement]:
         """Agreement of predicted with true ejection fraction in EF points, method by method."""
@@ -147,7 +122,9 @@ class Scores:
         for case in self.ef:
             if case.prediction is not None:
                 pairs.setdefault(case.method, []).append((case.truth, case.prediction))
-        found = {method: agreement([t for t, _ in both], [p for _, p in both]) for method, both in pairs.items()}
+        found = {
+            m: agreement([t for t, _ in both], [p for _, p in both], level=self.level) for m, both in pairs.items()
+        }
         return {method: item for method, item in found.items() if item is not None}
 
     def ef_missed(self) -> dict[str, int]:
@@ -157,14 +134,24 @@ class Scores:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data for JSON."""
-        overall = [dict(item.by) | {k: v for k, v in asdict(item).items() if k != "by"} for item in self.overall]
         agreements, missed = self.ef_agreement(), self.ef_missed()
         return {
             "protocol": {"name": self.protocol, "description": self.description},
+            "titles": self.titles,
             "interval": {"level": self.level, "draws": self.draws, "seed": self.seed, "over": "patients"},
-            "summaries": overall,
+            "summaries": [item.as_dict() for item in self.overall],
+            "groups": [item.as_dict() for item in self.grouped],
+            "temporal": {
+                "definitions": DEFINITIONS,
+                "summaries": [item.as_dict() for item in self.clip_summaries],
+                "dice_by_frame": [item.as_dict() for item in self.dice_by_frame],
+                "clips": [_clip(course) for course in self.clips],
+                "n_left_out": self.clips_left_out,
+            },
             "ef": {
                 "unit": "%",
+                "difference": "prediction − truth",
+                "icc": ICC_FORM,
                 "agreement": [
                     {"method": m, "n_missed": missed[m], **(asdict(agreements[m]) if m in agreements else {"n": 0})}
                     for m in missed
@@ -177,53 +164,36 @@ class Scores:
 
     def to_json(self, path: str | Path) -> None:
         """Write everything as JSON, whole or not at all. What does not apply is null."""
-        write_text(path, json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(path, _json(self.as_dict()))
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows as CSV, whole or not at all. What does not apply is empty."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [item.name for item in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in self.rows)
-        write_text(path, text.getvalue())
+        write_text(path, tables(self.as_dict())["scores"])
+
+    def write(self, folder: str | Path) -> None:
+        """Write scores.json and its tables as CSV: scores, summaries, clips, ef and agreement (see `tables`)."""
+        data = self.as_dict()
+        for name, text in tables(data).items():
+            write_text(Path(folder) / f"{name}.csv", text)
+        write_text(Path(folder) / "scores.json", _json(data))
 
     def table(self) -> Table:
         """The summary for a terminal: the mean of each metric with its interval, a structure a row."""
         title = f"{_count(len(self.patients), 'patient')}, {_count(len(self.rows), 'mask')}, protocol {self.protocol}"
         table = Table(title=title, caption=self._caption(), caption_justify="left")
         table.add_column("", style="bold")
-        for heading in ("Dice", "IoU", "HD95", "ASD", "EF error"):
-            table.add_column(heading, justify="right")
+        for metric in SHOWN:
+            table.add_column(self.titles[metric], justify="right")
+        table.add_column("EF error", justify="right")
         for structure in self.structures:
             table.add_row(escape(structure), *map(escape, self.cells(structure)), end_section=True)
         return table
 
     def cells(self, structure: str) -> list[str]:
-        """Dice, IoU, HD95, ASD and EF error of a structure in words: a figure and, on a second line, its interval."""
+        """The `SHOWN` metrics and EF error of a structure in words: a figure and, on a second line, its interval."""
         items = [item for item in self.overall if item.structure == structure]
-        shown = ("dice", "iou", "hd95", "asd")
-        cells = ["\n".join(_words(item) for item in items if item.metric == name) for name in shown]
+        cells = ["\n".join(_words(item) for item in items if item.metric == name) for name in SHOWN]
         return [*cells, self._ef_words() if structure == self.ef_structure else "–"]
-
-    def _summary(self, by: tuple[tuple[str, str], ...], metric: str, unit: str, rows: list[Row]) -> Summary:
-        kept = [(value, row.patient) for row in rows if (value := getattr(row, metric)) is not None]
-        values = np.array([value for value, _ in kept], dtype=np.float64)
-        interval = patient_bootstrap(
-            values.tolist(), [patient for _, patient in kept], draws=self.draws, level=self.level, seed=self.seed
-        )
-        return Summary(
-            by=by,
-            metric=metric,
-            unit=unit,
-            n=len(kept),
-            n_patients=len({patient for _, patient in kept}),
-            n_both_empty=sum(row.outcome == "both_empty" for row in rows),
-            n_one_empty=sum(row.outcome in ("prediction_empty", "truth_empty") for row in rows),
-            mean=float(values.mean()) if len(kept) else None,
-            sd=float(values.std(ddof=1)) if len(kept) > 1 else None,
-            median=float(np.median(values)) if len(kept) else None,
-            interval=interval,
-        )
 
     def _ef_words(self) -> str:
         found = [f"{item.mae:.1f} points\n({method})" for method, item in self.ef_agreement().items()]
@@ -232,16 +202,37 @@ class Scores:
     def _caption(self) -> str:
         summaries = [item for item in self.overall if item.metric == "dice"]
         both, one = sum(item.n_both_empty for item in summaries), sum(item.n_one_empty for item in summaries)
-        parts = [f"Means over masks, {self.level:.0%} interval over patients below."]
-        if self.ef:
-            parts.append("EF error: mean absolute difference to the EF of the true masks.")
+        interval = f", {self.level:.0%} interval over patients below" if self.draws else ""
+        parts = [f"Means over masks{interval}."]
+        if self.convention.warning:
+            parts.append(f"{self.convention.warning}.")
         if one:
-            parts.append(f"One mask empty in {one}: counted as Dice 0 and the field-of-view diagonal.")
+            parts.append(f"One mask empty in {one}: {self.convention.one_empty}.")
         if both:
-            parts.append(f"Both empty in {both}: left out.")
+            parts.append(f"Both empty in {both}: {self.convention.both_empty}.")
+        parts += [f"EF by {method}: {item.words('points')}." for method, item in self.ef_agreement().items()]
         if missed := sum(self.ef_missed().values()):
             parts.append(f"EF missed in {missed}: no predicted cavity at ED.")
-        return " ".join(parts)
+        return escape(" ".join(parts))
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _clip(course: ClipCourse) -> dict[str, Any]:
+    unit = f"{course.rows[0].unit}²"
+    return {
+        "structure": course.structure,
+        "patient": course.patient,
+        "view": course.view,
+        "first_frame": course.frames[0],
+        "last_frame": course.frames[-1],
+        "area_unit": unit,
+        "dice_slope": course.dice_slope,
+        "roughness_prediction": course.roughness_prediction,
+        "roughness_truth": course.roughness_truth,
+    }
 
 
 def _words(item: Summary) -> str:

@@ -111,14 +111,19 @@ def area_curve(
 
 
 def dice_distribution(
-    groups: Mapping[str, Sequence[tuple[str, float]]], *, format: ImageFormat = "svg", dark: bool = False
+    groups: Mapping[str, Sequence[tuple[str, float]]],
+    *,
+    quantity: str = "Dice",
+    format: ImageFormat = "svg",
+    dark: bool = False,
 ) -> bytes:
     """Every mask's Dice, a row a structure: a dot each, a box from quartile to quartile, the median, the worst by name.
 
     So that a few missed masks do not press all others together, the axis ends at three times the error of the tenth
     percentile; what lies below is drawn as a triangle on its edge.
 
-    groups  structure → (name of the case, Dice)
+    groups    structure → (name of the case, Dice)
+    quantity  what the axis is called
     """
     if not groups or not all(len(cases) for cases in groups.values()):
         raise ValueError("groups needs at least one structure, each with at least one case")
@@ -158,7 +163,7 @@ def dice_distribution(
         axes.tick_params(axis="y", length=0, labelcolor=theme.ink, labelsize=10)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("Dice")
+        axes.set_xlabel(quantity)
         axes.xaxis.set_major_locator(MaxNLocator(6))
 
     return render(draw, (4.8, 1.0 + 0.85 * len(groups)), format=format, dark=dark)

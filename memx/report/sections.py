@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from memx.metrics.scores import Row, Scores, Summary
+from memx.metrics.rows import Row
+from memx.metrics.scores import SHOWN, Scores
+from memx.metrics.summaries import Summary
 from memx.report.agreement_figures import ef_bland_altman, ef_scatter
 from memx.report.figures import area_curve, dice_distribution, learning_curves
 from memx.report.html import Code, Data, Figure, Gallery, Section, Table, Text, Tile, Tiles
@@ -30,13 +32,13 @@ def score_tiles(scores: Scores) -> Tiles:
     structure = scores.ef_structure if scores.ef_structure in scores.structures else scores.structures[0]
     items = [item for item in scores.overall if item.structure == structure]
     level = f"{scores.level:.0%}"
-    tiles = [_tile(item, "Dice", 3, level) for item in items if item.metric == "dice"]
+    tiles = [_tile(item, scores.titles["dice"], 3, level) for item in items if item.metric == "dice"]
     tiles += [_tile(item, "HD95", 2, level) for item in items if item.metric == "hd95"]
     for method, item in scores.ef_agreement().items():
         tiles.append(Tile("EF error", f"{item.mae:.1f} points", f"{method}, mean absolute, n = {item.n}"))
     masks = sum(row.structure == structure for row in scores.rows)
     tiles.append(Tile("Patients", str(len(scores.patients)), f"{masks} {structure} masks"))
-    return Tiles(f"{structure} at a glance", tiles)
+    return Tiles(f"{structure} at a glance", tiles, scores.convention.warning)
 
 
 def score_table(scores: Scores) -> Table:
@@ -46,10 +48,12 @@ def score_table(scores: Scores) -> Table:
         dice = next(item for item in scores.overall if item.structure == structure and item.metric == "dice")
         cells = scores.cells(structure)
         rows.append([structure, *cells, str(dice.n), str(dice.n_one_empty), str(dice.n_both_empty)])
-    columns = ["Structure", "Dice", "IoU", "HD95", "ASD", "EF error", "n", "one empty", "both empty"]
+    shown = [scores.titles[metric] for metric in SHOWN]
+    columns = ["Structure", *shown, "EF error", "n", "one empty", "both empty"]
+    intervals = f" with {scores.level:.0%} bootstrap intervals over patients" if scores.draws else ""
     note = (
-        f"Means over masks with {scores.level:.0%} bootstrap intervals over patients. n counts masks with one side "
-        "empty, scored as Dice 0 and the diagonal of the field of view; with both empty there is nothing to score."
+        f"Means over masks{intervals}, protocol {scores.protocol}. One side empty, in n: "
+        f"{scores.convention.one_empty}. Both empty: {scores.convention.both_empty}."
     )
     return Table("Scores", columns, rows, note)
 
@@ -62,7 +66,7 @@ def ef_galleries(scores: Scores) -> list[Gallery]:
         cases = [case for case in scores.ef if case.method == method]
         pairs = [(case.truth, case.prediction) for case in cases if case.prediction is not None]
         truth, prediction = [t for t, _ in pairs], [p for _, p in pairs]
-        note = f"{item.n} patients by {method}"
+        note = f"By {method}: {item.words('points')}"
         note += f"; missed in {missed[method]}, where nothing was found at ED" if missed[method] else ""
         said = sorted({case.note for case in cases if "assumed" in case.note})
         note += "".join(f". {words}" for words in said[:1])
@@ -89,9 +93,11 @@ def dice_figure(scores: Scores) -> Figure:
         if row.dice is not None:
             groups.setdefault(row.structure, []).append((_case(row), row.dice))
     count = sum(map(len, groups.values()))
-    alt = f"Dice of {count} masks of {', '.join(groups)}"
+    title = scores.titles["dice"]
+    alt = f"{title} of {count} masks of {', '.join(groups)}"
     note = "A dot is a mask; line: median, box: middle half, named: the worst. A triangle lies beyond the axis."
-    return Figure.drawn("Dice of every mask", partial(dice_distribution, groups), alt, note)
+    draw = partial(dice_distribution, groups, quantity=title)
+    return Figure.drawn(f"{title} of every mask", draw, alt, note)
 
 
 def worst_table(scores: Scores, limit: int = 10) -> Table:
@@ -99,12 +105,18 @@ def worst_table(scores: Scores, limit: int = 10) -> Table:
     scored = sorted(
         (row for row in scores.rows if row.dice is not None), key=lambda row: (row.dice or 0.0, row.patient)
     )
-    words = {"prediction_empty": "nothing predicted", "truth_empty": "nothing there"}
+    words = {"prediction_empty": "nothing predicted", "truth_empty": "nothing there", "both_empty": "empty in both"}
     rows = [
-        [_case(row), row.structure, f"{row.dice:.3f}", f"{row.hd95:.2f} {row.unit}", words.get(row.outcome, "")]
+        [
+            _case(row),
+            row.structure,
+            f"{row.dice:.3f}",
+            "–" if row.hd95 is None else f"{row.hd95:.2f} {row.unit}",
+            words.get(row.outcome, ""),
+        ]
         for row in scored[:limit]
     ]
-    return Table("Worst cases first", ["Case", "Structure", "Dice", "HD95", "Remark"], rows)
+    return Table("Worst cases first", ["Case", "Structure", scores.titles["dice"], "HD95", "Remark"], rows)
 
 
 def frames_section(

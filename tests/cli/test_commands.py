@@ -164,8 +164,12 @@ def test_train_writes_a_run_that_eval_scores(run, trained: Path) -> None:
     for word in ("Dice", "IoU", "HD95", "EF error", "protocol"):
         assert word in out
     assert {p.name for p in (trained / "eval" / "val").iterdir()} == {
+        "agreement.csv",
+        "clips.csv",
+        "ef.csv",
         "scores.csv",
         "scores.json",
+        "summaries.csv",
         "manifest.json",
         "worst.png",
         "report.html",

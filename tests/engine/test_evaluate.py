@@ -62,6 +62,29 @@ def test_a_model_that_finds_nothing_scores_zero_and_nothing_is_dropped(recipe: R
     assert found.mean_dice == 0
 
 
+def test_the_protocol_changes_the_scores_and_not_what_chooses_the_weights(recipe: Recipe) -> None:
+    release = recipe.model_copy(
+        update={"evaluate": recipe.evaluate.model_copy(update={"protocol": "gdkvm-release-2025"})}
+    )
+    ours, theirs = (evaluate(Constant(-9.0), one, "test", examples=2) for one in (recipe, release))
+    assert (ours.scores.protocol, theirs.scores.protocol) == ("memx-1", "gdkvm-release-2025")
+    assert ours.mean_dice == theirs.mean_dice == 0
+    found = [row.dice for row in theirs.scores.rows]
+    assert all(dice is not None and 0.1 < dice < 0.9 for dice in found)
+    assert theirs.worst[0].dice == min(dice for dice in found if dice is not None)
+
+
+def test_clips_with_every_frame_labelled_have_area_curves(recipe: Recipe) -> None:
+    scores = evaluate(Constant(9.0), recipe, "test").scores
+    assert len(scores.clips) == len(find_cases(recipe, "test")[1])
+    assert scores.clips_left_out == 0
+    course = scores.clips[0]
+    assert course.frames == [0, 1, 2, 3]
+    assert all(row.area_truth and row.area_prediction and row.area_truth < row.area_prediction for row in course.rows)
+    ends = recipe.model_copy(update={"data": recipe.data.model_copy(update={"supervision": "ends"})})
+    assert evaluate(Constant(9.0), ends, "test").scores.clips == []
+
+
 def test_ends_scores_ed_and_es_only(recipe: Recipe) -> None:
     ends = recipe.model_copy(update={"data": recipe.data.model_copy(update={"supervision": "ends"})})
     rows = evaluate(Constant(9.0), ends, "test").scores.rows

@@ -36,6 +36,43 @@ def test_no_pair_and_no_pairs():
     assert agreement([], []) is None
     with pytest.raises(ValueError, match="they are pairs"):
         agreement([1.0], [])
+    with pytest.raises(ValueError, match="not finite"):
+        agreement([1.0, 2.0], [1.0, float("nan")])
+
+
+def test_intervals_by_hand():
+    """Errors −1, 0, 1, 4: bias 1, SD √(14/3); t(0.975, 3) = 3.18245, z = 1.95996."""
+    truth, prediction = [50.0, 60.0, 55.0, 40.0], [49.0, 60.0, 56.0, 44.0]
+    found = agreement(truth, prediction)
+    assert found is not None
+    sd = (14 / 3) ** 0.5
+    assert (found.bias, found.mae, found.sd) == pytest.approx((1, 1.5, sd))
+    assert (found.low, found.high) == pytest.approx((1 - 1.96 * sd, 1 + 1.96 * sd))
+    assert found.bias_interval == pytest.approx((1 - 3.18245 * sd / 2, 1 + 3.18245 * sd / 2), abs=1e-4)
+    half = 3.18245 * sd * (1 / 4 + 1.96**2 / 6) ** 0.5
+    assert found.low_interval == pytest.approx((1 - 1.96 * sd - half, 1 - 1.96 * sd + half), abs=1e-4)
+    assert found.high_interval == pytest.approx((1 + 1.96 * sd - half, 1 + 1.96 * sd + half), abs=1e-4)
+    other = stats.pearsonr(truth, prediction)
+    assert found.r == pytest.approx(other.statistic)
+    assert found.r_interval == pytest.approx(tuple(other.confidence_interval(0.95)))
+    words = found.words("points")
+    for part in (
+        "n = 4",
+        "mean absolute error 1.5 points",
+        "bias +1.0 [",
+        "SD 2.2 points",
+        "limits of agreement -3.2 to",
+    ):
+        assert part in words
+
+
+def test_a_perfect_correlation_has_no_interval():
+    found = agreement([1.0, 2.0, 3.0, 5.0], [1.0, 2.0, 3.0, 5.0])
+    assert found is not None
+    assert (found.r, found.icc) == pytest.approx((1, 1))
+    assert found.r_interval is None
+    assert found.icc_interval is None
+    assert found.bias_interval == (0, 0)
 
 
 def test_bootstrap_is_repeatable_and_covers_the_mean():
@@ -70,5 +107,8 @@ def test_bootstrap_agrees_with_a_loop_over_resampled_patients():
 
 def test_one_patient_has_no_interval():
     assert patient_bootstrap([0.9, 0.8], ["a", "a"]) is None
+    assert patient_bootstrap([0.9, 0.8], ["a", "b"], draws=0) is None
+    with pytest.raises(ValueError, match="draws is -1"):
+        patient_bootstrap([0.9, 0.8], ["a", "b"], draws=-1)
     with pytest.raises(ValueError, match="every value has its patient"):
         patient_bootstrap([0.9], [])

@@ -43,15 +43,32 @@ turns = st.floats(-45, 45)
 
 @given(turns, st.floats(55, 85), st.floats(15, 30), st.sampled_from([FINE, CAMUS]), st.booleans())
 @settings(deadline=None, max_examples=25)
-def test_volume_of_ellipsoids_to_two_per_cent(degrees, length, radius, spacing, whole):
-    """Whole ones to one; of 1,500 halves the worst was 1.5% off: short and wide, a corner draws the axis askew."""
+def test_volume_of_ellipsoids_to_one_per_cent(degrees, length, radius, spacing, whole):
     length = length / 2 if whole else length
     radius = min(radius, 0.8 * length)
     mask = apical(length, radius, degrees=degrees, spacing=spacing, whole=whole)
     true = half_ml(length, radius, radius) * (2 if whole else 1)
-    off = 0.01 if whole else 0.02
-    assert simpson_single(mask, spacing).value == pytest.approx(true, rel=off)
-    assert area_length(mask, spacing).value == pytest.approx(true, rel=off)
+    assert simpson_single(mask, spacing).value == pytest.approx(true, rel=0.01)
+    assert area_length(mask, spacing).value == pytest.approx(true, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "length", "radius", "spacing"),
+    [
+        (-4.4057, 56.5811, 30, FINE),
+        (7.7638, 57.1044, 30, CAMUS),
+        (2.5454, 61.795, 30, FINE),
+        (-31.5711, 57.6, 30, FINE),
+    ],
+)
+def test_a_blunt_tip_does_not_draw_the_axis_askew(degrees, length, radius, spacing):
+    """Short, wide halves, of which the one farthest pixel lies up to 1° beside the tip: of 500 the worst."""
+    mask = apical(length, radius, degrees=degrees, spacing=spacing)
+    axis = long_axis(mask, spacing)
+    assert axis is not None
+    found = math.degrees(math.atan2(axis.direction[1], -axis.direction[0]))
+    assert found == pytest.approx(degrees, abs=0.4)
+    assert simpson_single(mask, spacing).value == pytest.approx(half_ml(length, radius, radius), rel=0.01)
 
 
 @given(turns, turns, st.floats(18, 30), st.floats(18, 30))

@@ -121,6 +121,78 @@ def test_summaries_by_view_and_phase():
     assert groups == expected
 
 
+def test_groups_are_summaries_of_their_own_rows(tmp_path):
+    """View, phase, both, and patient: each group counted and averaged by hand, in memory, JSON and CSV alike."""
+    extra = [pair(NOTHING, NOTHING, patient="p0", view="2CH", frame=5, phase="other")]
+    extra += [pair(NOTHING, ventricle(60, 20), patient="p1", view="2CH", frame=5, phase="other")]
+    scores = Protocol(draws=200).score([*cohort(3), *extra])
+    scores.write(tmp_path)
+    data = json.loads((tmp_path / "scores.json").read_text())
+    with (tmp_path / "summaries.csv").open() as file:
+        table = [row for row in csv.DictReader(file) if row["over"] == "masks" and not row["frame"]]
+    assert len(table) == len(data["summaries"]) + len(data["groups"])
+    for item, line in zip([*data["summaries"], *data["groups"]], table, strict=True):
+        rows = [
+            row
+            for row in scores.rows
+            if all(getattr(row, name) == item[name] for name in ("view", "phase", "patient") if name in item)
+        ]
+        values = [value for row in rows if (value := getattr(row, item["metric"])) is not None]
+        assert (item["n"], line["n"]) == (len(values), str(len(values)))
+        assert item["n_patients"] == len({row.patient for row in rows if row.dice is not None})
+        assert item["n_both_empty"] == sum(row.outcome == "both_empty" for row in rows)
+        assert item["n_one_empty"] == sum(row.outcome == "prediction_empty" for row in rows)
+        if not values:
+            assert item["mean"] is None
+            assert line["mean"] == ""
+            continue
+        assert item["mean"] == pytest.approx(np.mean(values))
+        assert item["median"] == pytest.approx(np.median(values))
+        assert item["sd"] == (pytest.approx(np.std(values, ddof=1)) if len(values) > 1 else None)
+        assert float(line["mean"]) == item["mean"]
+        assert (item["interval"] is None) == (item["n_patients"] < 2)
+        if item["interval"]:
+            assert [float(line["ci_low"]), float(line["ci_high"])] == item["interval"]
+    keys = {tuple(name for name in ("view", "phase", "patient") if name in item) for item in data["groups"]}
+    assert keys == {("view",), ("phase",), ("view", "phase"), ("patient",)}
+
+
+def test_no_draws_means_no_interval_and_says_so():
+    scores = Protocol(draws=0).score(cohort(3))
+    assert all(item.interval is None for item in (*scores.overall, *scores.grouped))
+    assert "Means have no interval." in scores.description
+    assert "interval over patients" not in str(scores.table().caption)
+    with pytest.raises(ValueError, match="draws is -1"):
+        Protocol(draws=-1)
+    with pytest.raises(ValueError, match="level 95"):
+        Protocol(level=95)
+
+
+def test_the_agreement_of_the_ejection_fraction_is_told_with_its_method(tmp_path):
+    scores = Protocol(draws=50).score(cohort(6))
+    scores.write(tmp_path)
+    found = scores.ef_agreement()["Simpson biplane"]
+    assert found.icc is not None
+    assert found.r_interval is not None
+    with (tmp_path / "agreement.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert (line["method"], line["unit"], line["icc_form"]) == (
+        "Simpson biplane",
+        "%",
+        "ICC(2,1): two-way random effects, absolute agreement, single measurement",
+    )
+    for name in ("mae", "bias", "sd", "low", "high", "r", "icc"):
+        assert float(line[name]) == getattr(found, name)
+    assert (float(line["r_ci_low"]), float(line["r_ci_high"])) == found.r_interval
+    with (tmp_path / "ef.csv").open() as file:
+        cases = list(csv.DictReader(file))
+    assert [float(case["prediction"]) for case in cases] == [case.prediction for case in scores.ef]
+    assert {case["method"] for case in cases} == {"Simpson biplane"}
+    caption = str(scores.table().caption)
+    for words in ("EF by Simpson biplane: n = 6", "bias", "limits of agreement", "Pearson r", "ICC(2,1)"):
+        assert words in caption
+
+
 def test_two_units_are_never_averaged():
     mask, near = ventricle(70, 25), ventricle(70, 22)
     scores = Protocol().score([pair(near, mask, patient="a"), pair(near, mask, patient="b", spacing=None)])

@@ -61,6 +61,39 @@ def test_agrees_with_all_distances_between_border_points(pair, spacing):
     assert found.asd <= found.hd + 1e-9
 
 
+def by_distance_transform(pred, truth, spacing):
+    """HD, HD95 and ASD from scipy's distance transform of the whole picture: every step written out."""
+    cross = ndimage.generate_binary_structure(2, 1)
+    borders = []
+    for mask in (pred, truth):
+        framed = np.pad(mask, 1)
+        inner = ndimage.binary_erosion(framed, cross)
+        borders.append((framed & ~inner)[1:-1, 1:-1])
+    to_truth = ndimage.distance_transform_edt(~borders[1], sampling=spacing)[borders[0]]
+    to_pred = ndimage.distance_transform_edt(~borders[0], sampling=spacing)[borders[1]]
+    hd = max(to_truth.max(), to_pred.max())
+    hd95 = max(np.percentile(to_truth, 95), np.percentile(to_pred, 95))
+    asd = (to_truth.sum() + to_pred.sum()) / (len(to_truth) + len(to_pred))
+    return hd, hd95, asd
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([None, (1.0, 1.0), (0.308, 0.154), (0.2, 2.7)]))
+@settings(deadline=None, max_examples=40)
+def test_agrees_with_a_distance_transform_of_the_whole_picture(seed, spacing):
+    """On masks of a ventricle's size and shape, which may touch the edge of the picture."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:112, :112]
+    pair = []
+    for _ in range(2):
+        centre, radii = generator.uniform(20, 92, 2), generator.uniform(6, 40, 2)
+        pair.append(((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2 <= 1)
+    first, second = pair
+    found = surface_distances(first, second, spacing)
+    assert found is not None
+    expected = by_distance_transform(first, second, spacing or (1.0, 1.0))
+    assert (found.hd, found.hd95, found.asd) == pytest.approx(expected, abs=1e-6)
+
+
 @given(mask_pairs(), spacings, st.floats(0.2, 5))
 @settings(deadline=None, max_examples=50)
 def test_is_symmetric_and_scales_with_the_spacing(pair, spacing, factor):
@@ -101,6 +134,18 @@ def test_two_squares_by_hand():
     found = surface_distances(first, second, (1.0, 2.0))
     assert found is not None
     assert (found.hd, found.unit, found.missed) == (6.0, "mm", False)
+
+
+def test_hd95_is_the_larger_directed_percentile_and_asd_is_pooled():
+    """A line of 2 pixels against one of 21 that holds it: distances 0, 0 forth and 0, 0, 1 … 19 back."""
+    short, long = np.zeros((2, 3, 24), bool)
+    short[1, :2], long[1, :21] = True, True
+    found = surface_distances(short, long, None)
+    assert found is not None
+    assert found.hd == 19
+    assert found.hd95 == pytest.approx(18)
+    assert found.asd == pytest.approx(190 / 23)
+    assert surface_distances(long, short, None) == found
 
 
 def test_surface_has_the_image_edge_and_no_inside():
