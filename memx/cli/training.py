@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from memx.cli.progress import bar
-from memx.engine.datasets import find_cases
+from memx.data.clip import Case, Layout
+from memx.data.dataset import ClipDataset
+from memx.engine.datasets import find_cases, training_set
 from memx.engine.run import RunFolder
 from memx.engine.summary import write_training_report
 from memx.engine.train import Step, Trainer
@@ -22,7 +26,7 @@ def run_training(
     console = Console(stderr=True, highlight=False, markup=False)
     if run is None and out is not None:
         RunFolder.refuse_taken(out)
-    check_cases(recipe)
+    clips = check_cases(recipe)
     created = run is None
     run = run or RunFolder.create(recipe, out)
     console.print(f"{recipe.name} {recipe.hash} on {device} → {run.path}", soft_wrap=True)
@@ -35,7 +39,7 @@ def run_training(
                     best[0] = f"{step.validation_dice:.3f}"
                 advance(note=f"loss {step.loss:.3f}  validation Dice {best[0]}")
 
-            trainer = Trainer(recipe, run, device=device, pretrained=not resume, on_step=show)
+            trainer = Trainer(recipe, run, device=device, pretrained=not resume, on_step=show, clips=clips)
             if resume:
                 trainer.restore()
                 advance(note="resumed", steps=trainer.iteration)
@@ -49,21 +53,24 @@ def run_training(
     return run
 
 
-def check_cases(recipe: Recipe) -> None:
-    """Read every training and validation case before anything is written; all bad ones are reported at once."""
-    found = [find_cases(recipe, split) for split in ("train", "val")]
+def check_cases(recipe: Recipe) -> ClipDataset:
+    """Read every training and validation case before anything is written; all bad ones are reported at once.
+
+    Returns the training set, whose cache holds what was read.
+    """
+    clips = training_set(recipe)
+    layout, held_out = find_cases(recipe, "val")
+    tasks: list[Callable[[], frozenset[int]]] = [partial(clips.prepare, case) for case in range(len(clips.cases))]
+    tasks += [partial(_label_values, layout, case) for case in held_out]
     problems: list[str] = []
     seen: set[int] = set()
-    with bar("checking data", sum(len(cases) for _, cases in found), "clips") as advance:
-        for layout, cases in found:
-            for case in cases:
-                try:
-                    clip = layout.load(case)
-                    if clip.labels is not None:
-                        seen.update(clip.labels.unique().tolist())
-                except DataError as error:
-                    problems.append(str(error))
-                advance()
+    with bar("checking data", len(tasks), "clips") as advance:
+        for task in tasks:
+            try:
+                seen |= task()
+            except DataError as error:
+                problems.append(str(error))
+            advance()
     if problems:
         shown = [*problems[:20], *([f"… and {len(problems) - 20} more"] if len(problems) > 20 else [])]
         head = [f"{len(problems)} clips of {recipe.data.root} cannot be used:"] if len(problems) > 1 else []
@@ -74,3 +81,9 @@ def check_cases(recipe: Recipe) -> None:
                 f"{recipe.data.root}: no mask has a label of data.structures.{name} ({', '.join(map(str, values))}); "
                 f"the masks have {', '.join(map(str, sorted(seen)))}"
             )
+    return clips
+
+
+def _label_values(layout: Layout, case: Case) -> frozenset[int]:
+    clip = layout.load(case)
+    return frozenset() if clip.labels is None else frozenset(clip.labels.unique().tolist())

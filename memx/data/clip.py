@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memx.errors import DataError, unknown
+
+if TYPE_CHECKING:
+    from memx.data.check.layout import LayoutChecks
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -84,10 +87,33 @@ class Survey:
     skipped: list[Skipped] = field(default_factory=list)
 
 
+class MissingFilesError(DataError):
+    """Files of cases that are there otherwise are missing.
+
+    files   all of them; the message names the first ten
+    remedy  what to do
+    """
+
+    def __init__(self, files: Sequence[Path], remedy: str):
+        shown = "\n".join(f"  {path}" for path in files[:10])
+        super().__init__(f"{len(files)} files are missing; {remedy}:\n{shown}")
+        self.files = list(files)
+        self.remedy = remedy
+
+
+Tell = Callable[[DataError], None]
+
+
+def stop(error: DataError) -> None:
+    """The `Tell` of a survey that ends at the first mistake."""
+    raise error
+
+
 class Layout:
     """How a data set lies on disk. A subclass is registered with `layouts.register(name)`; options after the `*`.
 
-    A subclass gives `survey` and `load`.
+    A subclass gives `survey` and `load`. Where it can go on past a mistake, it gives `collect` and lets `survey` be
+    `collect(root, stop)`; where `memx data check` should know more of it than these tell, it overrides `checks`.
 
     source   where the data set comes from and how to get it: three lines at most, shown when it is not there
     labels   the label values that may occur and their names; empty where the layout does not know them
@@ -99,6 +125,23 @@ class Layout:
     def survey(self, root: Path) -> Survey:
         """List the data set without reading pixels. Raises DataError when it is not there or not of this layout."""
         raise NotImplementedError(f"{type(self).__name__} must define survey")
+
+    def collect(self, root: Path, tell: Tell) -> Survey:
+        """Like `survey`, but a mistake that stands in the way of one case is told and that case left out.
+
+        The default stops at the first: it tells what `survey` raises and gives no cases.
+        """
+        try:
+            return self.survey(root)
+        except DataError as error:
+            tell(error)
+            return Survey([])
+
+    def checks(self) -> LayoutChecks:
+        """What `memx data check`, `info` and `split` may ask about a data set of this layout."""
+        from memx.data.check.layout import LayoutChecks
+
+        return LayoutChecks(self)
 
     def load(self, case: Case) -> Clip:
         """Read one case whole, at its own size and spacing. Raises DataError naming the file and the fix."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from memx.data.cache import make_cache
 from memx.data.channels import with_channels
 from memx.data.clip import Case, Clip, Layout
+from memx.data.packed import PackedClip
 from memx.data.resample import resize_clip
-from memx.data.sampling import Sampling, frame_indices, sample_frames, take_frames
+from memx.data.sampling import Sampling, frame_indices, sample_frames
 from memx.errors import DataError
 
 Supervision = Literal["ends", "all"]
@@ -39,11 +41,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
                     frame of the item, with `all` every labelled one
         index       the case's place in `cases`
 
-    With `cache`, what was read and resized is kept in memory by each process, 3 bytes a pixel and frame. Resized pixels
-    are rounded to 16 bits, with and without the cache, so that both give the same numbers.
+    What was read and resized is kept, 3 bytes a pixel and frame: with `cache` True in memory by each process, with a
+    folder on disk for all processes and runs (`DiskCache`); with False it is read each time. Resized pixels are rounded
+    to 16 bits in each case, so that all three give the same numbers.
 
     Raises DataError for an empty list of cases, a structure whose label values the layout does not have, a clip without
-    any label, and whatever the layout's `load` raises; ValueError for options that make no sense.
+    any label, and whatever the layout's `load` raises; ValueError for options that make no sense; UserError when the
+    cache's folder cannot be made.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         channels: Literal[1, 3] = 1,
         seed: int = 0,
         draws: int | None = None,
-        cache: bool = True,
+        cache: bool | Path = True,
     ):
         if not cases:
             raise DataError("the data set has no cases; check data.root and the split")
@@ -88,7 +92,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.channels = channels
         self.seed = seed
         self.draws = draws
-        self._cache: dict[str, _Stored] | None = {} if cache else None
+        settings = {"size": size, "sampling": sampling, "frames": frames if sampling == "ed_es" else None}
+        self._cache = make_cache(cache, layout, settings)
 
     def __len__(self) -> int:
         return len(self.cases) if self.draws is None else self.draws
@@ -96,20 +101,28 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         rng = self._rng(index)
         case = self._case(index)
-        clip = self._sampled(case, rng)
-        assert clip.labels is not None
-        assert clip.labelled is not None
-        video, labels = clip.video, clip.labels
+        packed = self._packed(self.cases[case])
+        indices = None
+        if self.sampling != "ed_es":  # which is chosen before it is packed
+            indices = frame_indices(packed.timeline(), self.frames, self.sampling, rng)
+        video, labels, labelled = packed.frames(indices)
         for transform in self.augment:
             video, labels = transform(video, labels, rng)
         masks = [_any_of(labels, values) for values in self.structures.values()]
         return {
             "video": with_channels(video, self.channels).contiguous(),
             "masks": torch.stack(masks, dim=1).float(),
-            "labelled": clip.labelled,
-            "supervised": _ends(clip.labelled) if self.supervision == "ends" else clip.labelled.clone(),
+            "labelled": labelled,
+            "supervised": _ends(labelled) if self.supervision == "ends" else labelled.clone(),
             "index": case,
         }
+
+    def prepare(self, case: int) -> frozenset[int]:
+        """Read and check a case as an item of it would be, keep it in the cache, and give its label values.
+
+        `case` is a place in `cases`. Raises DataError when the case cannot be trained on.
+        """
+        return self._packed(self.cases[case]).values
 
     def original(self, index: int) -> Clip:
         """The frames of item `index` at the file's own size and spacing, neither augmented nor cached."""
@@ -127,26 +140,22 @@ class ClipDataset(Dataset[dict[str, Any]]):
         epoch, place = divmod(index, len(self.cases))
         return int(_permutation(self.seed, epoch, len(self.cases))[place])
 
-    def _sampled(self, case: int, rng: np.random.Generator) -> Clip:
-        stored = self._stored(self.cases[case])
-        if self.sampling == "ed_es":
-            return stored.clip()
-        return stored.clip(frame_indices(stored.about, self.frames, self.sampling, rng))
-
-    def _stored(self, case: Case) -> _Stored:
-        if self._cache is not None and case.id in self._cache:
-            return self._cache[case.id]
+    def _packed(self, case: Case) -> PackedClip:
+        kept = self._cache.get(case)
+        if kept is not None:
+            return kept
         clip = _checked(self.layout.load(case), case)
+        assert clip.labels is not None
+        values = frozenset(clip.labels.unique().tolist())
         if self.sampling == "ed_es":
             clip = sample_frames(clip, self.frames, "ed_es")
         assert clip.labelled is not None
         if not clip.labelled.any():
             where = clip.source or case.id
             raise DataError(f"{where}: none of the frames that `{self.sampling}` takes has a label; leave the case out")
-        stored = _Stored.pack(resize_clip(clip, self.size))
-        if self._cache is not None:
-            self._cache[case.id] = stored
-        return stored
+        packed = PackedClip.pack(resize_clip(clip, self.size), values)
+        self._cache.put(case, packed)
+        return packed
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -158,31 +167,6 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "use a batch size of 1, or sampling `ed_es` or `window`"
         )
     return default_collate(list(items))
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A clip in small numbers: pixels in 16 bits, labels in as many as they need."""
-
-    video: np.ndarray
-    labels: np.ndarray
-    about: Clip
-    """The clip without its pixels: they have the size 0 × 0."""
-
-    @classmethod
-    def pack(cls, clip: Clip) -> _Stored:
-        assert clip.labels is not None
-        labels = clip.labels.numpy()
-        about = clip.replace(video=clip.video[:, :, :0, :0].clone(), labels=None)
-        pixels = (clip.video.double() * 65535).round().numpy().astype(np.uint16)
-        return cls(pixels, labels.astype(np.min_scalar_type(int(labels.max()))), about)
-
-    def clip(self, indices: list[int] | None = None) -> Clip:
-        """The clip, or the one made of these frames."""
-        about = self.about if indices is None else take_frames(self.about, indices)
-        chosen = slice(None) if indices is None else np.array(indices)
-        video = torch.from_numpy(self.video[chosen].astype(np.float32)) / 65535
-        return about.replace(video=video, labels=torch.from_numpy(self.labels[chosen].astype(np.int64)))
 
 
 @lru_cache(maxsize=8)

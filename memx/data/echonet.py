@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import av
 import numpy as np
@@ -13,14 +13,17 @@ import torch
 from av.error import FFmpegError
 from pydantic import Field
 
-from memx.data.clip import Case, Clip, Layout, Skipped, Survey
+from memx.data.clip import Case, Clip, Layout, Skipped, Survey, Tell, stop
 from memx.data.pixels import unit_pixels
 from memx.data.polygon import fill_polygon, polygon_area
 from memx.errors import DataError
 from memx.registry import layouts
 
-_LIST_COLUMNS = ("FileName", "EF", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
-_TRACING_COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
+if TYPE_CHECKING:
+    from memx.data.check.layout import LayoutChecks
+
+LIST_COLUMNS = ("FileName", "EF", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
+TRACING_COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
 
 
 @layouts.register("echonet")
@@ -53,6 +56,14 @@ class EchoNet(Layout):
         self.videos = videos
 
     def survey(self, root: Path) -> Survey:
+        return self.collect(root, stop)
+
+    def checks(self) -> LayoutChecks:
+        from memx.data.check.echonet import EchoNetChecks
+
+        return EchoNetChecks(self)
+
+    def collect(self, root: Path, tell: Tell) -> Survey:
         root = Path(root)
         listing, tracing, folder = root / "FileList.csv", root / "VolumeTracings.csv", root / self.videos
         if not root.is_dir():
@@ -64,21 +75,25 @@ class EchoNet(Layout):
         )
         if absent:
             raise self.not_here(root, f"no {', '.join(absent)} in it")
-        outlines = _read_outlines(tracing)
+        outlines = _read_outlines(tracing, tell)
         skipped: list[Skipped] = []
         cases: list[Case] = []
         names: set[str] = set()
-        for number, row in _rows(listing, _LIST_COLUMNS):
-            name = _stem(row["FileName"], listing, number)
-            if name in names:
-                raise DataError(f"{listing}, line {number}: {name} is listed twice; remove one of the lines")
-            names.add(name)
-            video = folder / f"{name}.avi"
-            why = _unusable(video, outlines.get(name, {}))
-            if why:
-                skipped.append(Skipped(name, why))
+        for number, row in rows(listing, LIST_COLUMNS, tell):
+            try:
+                name = stem(row["FileName"], listing, number)
+                if name in names:
+                    raise DataError(f"{listing}, line {number}: {name} is listed twice; remove one of the lines")
+                names.add(name)
+                video = folder / f"{name}.avi"
+                why = _unusable(video, outlines.get(name, {}))
+                if why:
+                    skipped.append(Skipped(name, why))
+                    continue
+                facts = _facts(row, listing, number)
+            except DataError as error:
+                tell(error)
                 continue
-            facts = _facts(row, listing, number)
             extra = {"outlines": outlines[name], **facts}
             files = {"video": video, "list": listing, "tracings": tracing}
             cases.append(Case(name, name, "4CH", facts["split"], files, extra))
@@ -87,7 +102,7 @@ class EchoNet(Layout):
 
     def load(self, case: Case) -> Clip:
         file, facts = case.files["video"], case.extra
-        pixels = _read_grey(file)
+        pixels = read_grey(file)
         if len(pixels) < facts["frames"]:
             raise DataError(
                 f"{file}: {len(pixels)} frames could be read, {case.files['list'].name} says {facts['frames']}; "
@@ -161,13 +176,17 @@ def _facts(row: dict[str, str], file: Path, number: int) -> dict[str, Any]:
     }
 
 
-def _read_outlines(file: Path) -> dict[str, dict[int, tuple[np.ndarray, np.ndarray]]]:
+def _read_outlines(file: Path, tell: Tell) -> dict[str, dict[int, tuple[np.ndarray, np.ndarray]]]:
     """Video name → frame → the outline's x and y, from the rows of `VolumeTracings.csv` in their order."""
     chords: dict[str, dict[int, list[tuple[float, float, float, float]]]] = {}
-    for number, row in _rows(file, _TRACING_COLUMNS):
-        x1, y1, x2, y2 = (_number(row, key, file, number) for key in ("X1", "Y1", "X2", "Y2"))
-        frame = int(_number(row, "Frame", file, number))
-        chords.setdefault(_stem(row["FileName"], file, number), {}).setdefault(frame, []).append((x1, y1, x2, y2))
+    for number, row in rows(file, TRACING_COLUMNS, tell):
+        try:
+            x1, y1, x2, y2 = (_number(row, key, file, number) for key in ("X1", "Y1", "X2", "Y2"))
+            frame, name = int(_number(row, "Frame", file, number)), stem(row["FileName"], file, number)
+        except DataError as error:
+            tell(error)
+            continue
+        chords.setdefault(name, {}).setdefault(frame, []).append((x1, y1, x2, y2))
     return {
         name: {frame: _outline(np.array(rows)) for frame, rows in frames.items()} for name, frames in chords.items()
     }
@@ -178,8 +197,12 @@ def _outline(chords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([x1, x2[::-1]]), np.concatenate([y1, y2[::-1]])
 
 
-def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The lines of a CSV file with their numbers; every line has all `columns`."""
+def rows(file: Path, columns: tuple[str, ...], tell: Tell = stop) -> Iterator[tuple[int, dict[str, str]]]:
+    """The lines of a CSV file with their numbers; every line has all `columns`.
+
+    A line that is cut short is told, and left out where that does not stop. Raises DataError for a file that cannot be
+    read or lacks a column.
+    """
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -189,13 +212,14 @@ def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
                 raise DataError(f"{file}: has no column {', '.join(missing)}; its first line names {found}")
             for row in reader:
                 if any(row[name] is None for name in columns):
-                    raise DataError(f"{file}, line {reader.line_num}: is cut short; copy the file again")
+                    tell(DataError(f"{file}, line {reader.line_num}: is cut short; copy the file again"))
+                    continue
                 yield reader.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as CSV ({error}); copy it again") from error
 
 
-def _stem(name: str, file: Path, number: int) -> str:
+def stem(name: str, file: Path, number: int) -> str:
     """A video's name: the tracings write it with `.avi`, the list without."""
     name = name.strip()
     if name.lower().endswith(".avi"):
@@ -215,7 +239,7 @@ def _number(row: dict[str, str], key: str, file: Path, number: int) -> float:
     return value
 
 
-def _read_grey(file: Path) -> np.ndarray:
+def read_grey(file: Path) -> np.ndarray:
     """All frames of a video as (t, y, x) uint8 luma."""
     try:
         with av.open(str(file)) as container:

@@ -27,14 +27,20 @@ def fingerprint(layout: Layout, cases: Sequence[Case]) -> str:
         for role, path in sorted(case.files.items()):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if not file.is_dir():
-                    digests[file] = digests.get(file) or _digest(file)
+                    digests[file] = digests.get(file) or file_digest(file)
                     name = file.relative_to(path.parent).as_posix()
                     lines.append("\0".join([case.id, case.patient, case.view, case.split, role, name, digests[file]]))
     text = "\n".join([type(layout).__name__, *sorted(lines)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digest(file: Path) -> str:
+def file_digest(file: Path, *, changed: int | None = None) -> str:
+    """The SHA-256 of a file's size and content: of texts and files up to 128 KiB the whole, of others both ends.
+
+    changed   its time of change, which counts as well where only the ends do
+
+    Raises DataError for a file that cannot be read.
+    """
     try:
         with file.open("rb") as stream:
             size = stream.seek(0, 2)
@@ -47,6 +53,7 @@ def _digest(file: Path) -> str:
                 content.update(stream.read(_END))
                 stream.seek(-_END, 2)
                 content.update(stream.read(_END))
+                content.update(b"" if changed is None else str(changed).encode())
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error}); copy it again") from error
     return content.hexdigest()

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from memx.data.clip import SPLITS, Case, Clip, Layout, Skipped, Survey
+from memx.data.clip import Case, Clip, Layout, Skipped, Survey, Tell, stop
+from memx.data.folder_tree import find_tree
 from memx.data.images import IMAGE_SUFFIXES, frame_pixels, natural_key, open_image
 from memx.data.pixels import label_values, same_size, unit_pixels
-from memx.data.split import read_split_files, split_by_patient
+from memx.data.split import split_by_patient
 from memx.errors import DataError
-from memx.registry import layouts
+from memx.registry import Neutral, layouts
 
-_MASKS = frozenset({".png"})
+if TYPE_CHECKING:
+    from memx.data.check.layout import LayoutChecks
+
+MASK_SUFFIXES = frozenset({".png"})
 Positive = Annotated[float, Field(gt=0)]
 
 
 @layouts.register("folder")
 class Folder(Layout):
     """A folder: `images/CLIP/*.png`, and `masks/CLIP/*.png` of the same names for the frames that are labelled.
+
+    Or as DAVIS has it: `JPEGImages[/480p]/CLIP`, `Annotations[/480p]/CLIP` and `ImageSets[/YEAR]/{train,val}.txt`.
 
     Images are PNG, JPEG, BMP or TIFF of any mode: what `memx predict` takes can be trained on. A mask is a grey or
     palette PNG whose pixels are object numbers: 0 background, 1, 2, …. Frames run in the order of the numbers in their
@@ -31,7 +37,8 @@ class Folder(Layout):
     """
 
     source = (
-        "A folder data set has images/CLIP/*.png (or another kind of image) and masks/CLIP/*.png with the same names\n"
+        "A folder data set has images/CLIP/*.png (or another kind of image) and masks/CLIP/*.png with the same names, "
+        "or DAVIS's JPEGImages and Annotations\n"
         "To point at yours: data.layout=folder data.root=/path/to/folder\n"
         "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 32, "
         "then memx train gdkvm_phantom"
@@ -50,42 +57,57 @@ class Folder(Layout):
             Field(description="millimetres a pixel, (y, x), of all clips; null: unknown"),
         ] = None,
         fps: Annotated[float | None, Field(gt=0, description="frames a second, of all clips; null: unknown")] = None,
+        resolution: Annotated[
+            str | None,
+            Field(
+                min_length=1,
+                description="DAVIS's tree only: the folder of one size, such as `480p`; null: the only one",
+            ),
+            Neutral(None),
+        ] = None,
     ):
         self.objects = objects
         self.mask_values = mask_values
         self.spacing = spacing
         self.fps = fps
+        self.resolution = resolution
 
     def survey(self, root: Path) -> Survey:
+        return self.collect(root, stop)
+
+    def checks(self) -> LayoutChecks:
+        from memx.data.check.folder import FolderChecks
+
+        return FolderChecks(self)
+
+    def collect(self, root: Path, tell: Tell) -> Survey:
         root = Path(root)
         if not root.is_dir():
             raise self.not_here(root, "no such folder")
-        absent = [name for name in ("images", "masks") if not (root / name).is_dir()]
-        if absent:
-            raise self.not_here(root, f"no {' and no '.join(absent)} folder in it")
-        images, masks = (
-            {path.name: path for path in sorted((root / name).iterdir()) if path.is_dir()}
-            for name in ("images", "masks")
-        )
+        tree = find_tree(root, self.resolution)
+        if isinstance(tree, str):
+            raise self.not_here(root, tree)
+        images, masks = tree.images, tree.masks
         skipped = [Skipped(name, "has images, but no masks") for name in images if name not in masks]
         skipped += [Skipped(name, "has masks, but no images") for name in masks if name not in images]
         usable: list[str] = []
         for name in images.keys() & masks.keys():
-            if not _frames(images[name], IMAGE_SUFFIXES):
-                skipped.append(Skipped(name, f"no {_words(IMAGE_SUFFIXES)} in {images[name]}"))
-            elif not _frames(masks[name], _MASKS):
-                skipped.append(Skipped(name, f"no .png in {masks[name]}"))
-            else:
-                usable.append(name)
+            try:
+                if not frame_files(images[name], IMAGE_SUFFIXES):
+                    skipped.append(Skipped(name, f"no {_words(IMAGE_SUFFIXES)} in {images[name]}"))
+                elif not frame_files(masks[name], MASK_SUFFIXES):
+                    skipped.append(Skipped(name, f"no .png in {masks[name]}"))
+                else:
+                    usable.append(name)
+            except DataError as error:
+                tell(error)
         usable.sort(key=natural_key)
-        assigned = read_split_files({split: root / "splits" / f"{split}.txt" for split in SPLITS})
+        assigned = tree.splits(tell)
         if assigned is None:
             assigned = split_by_patient(usable)
+        skipped += [Skipped(name, f"in none of the lists in {tree.lists}") for name in usable if name not in assigned]
         skipped += [
-            Skipped(name, f"in none of the lists in {root / 'splits'}") for name in usable if name not in assigned
-        ]
-        skipped += [
-            Skipped(name, f"listed in {root / 'splits'}, but has no images")
+            Skipped(name, f"listed in {tree.lists}, but has no images")
             for name in sorted(assigned.keys() - images.keys() - masks.keys())
         ]
         cases = [
@@ -96,14 +118,14 @@ class Folder(Layout):
         return Survey(cases, skipped)
 
     def load(self, case: Case) -> Clip:
-        images = _frames(case.files["images"], IMAGE_SUFFIXES)
-        masks = _frames(case.files["masks"], _MASKS)
+        images = frame_files(case.files["images"], IMAGE_SUFFIXES)
+        masks = frame_files(case.files["masks"], MASK_SUFFIXES)
         if not images:
             raise DataError(f"{case.files['images']}: holds no {_words(IMAGE_SUFFIXES)}; copy the clip again")
         strays = [name for name in masks if name not in images]
         if strays:
             raise DataError(f"{masks[strays[0]]}: has no image {strays[0]} in {case.files['images']}; name both alike")
-        frames = [_read_image(path) for path in images.values()]
+        frames = [read_image(path) for path in images.values()]
         first = next(iter(images.values()))
         for path, frame in zip(images.values(), frames, strict=True):
             if frame.shape[-2:] != frames[0].shape[-2:]:
@@ -118,7 +140,7 @@ class Folder(Layout):
         labelled = np.zeros(len(frames), dtype=bool)
         for t, (name, path) in enumerate(images.items()):
             if name in masks:
-                mask = self._read_mask(masks[name])
+                mask = self.read_mask(masks[name])
                 same_size(labels[t].shape, mask.shape, path, masks[name])
                 labels[t], labelled[t] = mask, True
         return Clip(
@@ -132,7 +154,8 @@ class Folder(Layout):
             source=case.files["images"],
         )
 
-    def _read_mask(self, file: Path) -> np.ndarray:
+    def read_mask(self, file: Path) -> np.ndarray:
+        """A mask as int64 object numbers (y, x). Raises DataError for colour and for numbers that are not allowed."""
         with open_image(file) as image:
             mode, pixels = image.mode, np.asarray(image)
         if pixels.ndim != 2:
@@ -147,7 +170,7 @@ class Folder(Layout):
             raise DataError(f"{error} (or set mask_values: binary, or objects)") from None
 
 
-def _frames(folder: Path, endings: frozenset[str]) -> dict[str, Path]:
+def frame_files(folder: Path, endings: frozenset[str]) -> dict[str, Path]:
     """The files of a folder by their stem, in the order of the numbers in it."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)) if folder.is_dir() else []:
@@ -162,7 +185,7 @@ def _words(endings: frozenset[str]) -> str:
     return ", ".join(sorted(endings))
 
 
-def _read_image(file: Path) -> np.ndarray:
+def read_image(file: Path) -> np.ndarray:
     """A frame as (c, y, x) float32 in [0, 1], c = 1 for grey and 3 for colour."""
     with open_image(file) as image:
         stored, maximum = frame_pixels(image), 65535 if image.mode.startswith("I") else 255

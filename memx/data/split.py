@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from memx.data.clip import SPLITS
+from memx.data.clip import SPLITS, Tell, stop
 from memx.errors import DataError
 
 
@@ -24,29 +24,35 @@ def split_by_patient(patients: Iterable[str]) -> dict[str, str]:
     return dict(zip(ordered, names, strict=True))
 
 
-def read_split_files(files: dict[str, Path]) -> dict[str, str] | None:
+def read_split_files(files: dict[str, Path], tell: Tell = stop) -> dict[str, str] | None:
     """The split of each name from one text file a split, a name a line; None when none of the files is there.
 
-    Raises DataError when only some of the files are there, or a name stands in two of them.
+    Told, and raised by default, are a DataError for each file that is missing beside others, for one that cannot be
+    read, and for a name that stands in two of them: the first one counts.
     """
     there = {split: path for split, path in files.items() if path.is_file()}
     if not there:
         return None
     missing = [str(path) for split, path in files.items() if split not in there]
     if missing:
-        raise DataError(
-            f"{', '.join(missing)}: missing, though other split files are there; restore it or remove them all"
+        tell(
+            DataError(
+                f"{', '.join(missing)}: missing, though other split files are there; restore it or remove them all"
+            )
         )
     assigned: dict[str, str] = {}
-    for split in SPLITS:
+    for split in (split for split in SPLITS if split in there):
         try:
             lines = files[split].read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{files[split]}: cannot be read ({error}); it holds one name a line") from error
+            tell(DataError(f"{files[split]}: cannot be read ({error}); it holds one name a line"))
+            continue
         for name in filter(None, map(str.strip, lines)):
             if assigned.get(name, split) != split:
-                raise DataError(
-                    f"{files[split]}: {name} is also in split {assigned[name]!r}; a patient belongs to one split"
+                tell(
+                    DataError(
+                        f"{files[split]}: {name} is also in split {assigned[name]!r}; a patient belongs to one split"
+                    )
                 )
-            assigned[name] = split
+            assigned.setdefault(name, split)
     return assigned

@@ -31,8 +31,8 @@ def find_cases(recipe: Recipe, split: str | None) -> tuple[Layout, list[Case]]:
     return layout, layout.cases(find_root(recipe, layout), split)
 
 
-def training_set(recipe: Recipe, draws: int) -> ClipDataset:
-    """The endless, reproducible stream of training clips, cut to `draws`."""
+def training_set(recipe: Recipe) -> ClipDataset:
+    """The reproducible stream of training clips, as long as the run."""
     layout, cases = find_cases(recipe, "train")
     data = recipe.data
     return ClipDataset(
@@ -47,7 +47,7 @@ def training_set(recipe: Recipe, draws: int) -> ClipDataset:
         channels=data.channels,
         cache=data.cache,
         seed=recipe.seed,
-        draws=draws,
+        draws=recipe.train.iterations * recipe.train.batch,
     )
 
 

@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from memx.data.dataset import collate
+from memx.data.dataset import ClipDataset, collate
 from memx.engine.checkpoint import differences, load_training_state, save_training_state, save_weights
 from memx.engine.datasets import data_record, training_set
 from memx.engine.evaluate import Evaluation, evaluate
@@ -52,6 +52,8 @@ class Trainer:
     pretrained: bool = True
     """Start from the pretrained weights that the recipe names; a run that is restored has no need of them."""
     on_step: Callable[[Step], None] = lambda step: None
+    clips: ClipDataset | None = None
+    """The recipe's training set, where the caller has it already (`training_set`)."""
     iteration: int = 0
     best: float = -math.inf
     history: History = field(default_factory=History)
@@ -74,7 +76,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, train)
         self.schedule = make_schedule(self.optimizer, train)
         self.loss = build_part(self.recipe.loss)
-        self.data = training_set(self.recipe, draws=train.iterations * train.batch)
+        self.data = training_set(self.recipe) if self.clips is None else self.clips
         self.network, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
 
     def run(self) -> None:

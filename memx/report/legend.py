@@ -44,7 +44,7 @@ def strip(width: int, structures: Mapping[str, int], colours: Sequence[Colour], 
     if not structures and not caption:
         return np.zeros((0, width, 3), np.uint8)
     size = int(np.clip(width / 38, 11, 26))
-    room = _font(size).getlength(_WIDEST_CAPTION)
+    room = font(size).getlength(_WIDEST_CAPTION)
     pad, row = size, round(2.1 * size)
     while size > 7 and _legend_width(structures, size) > width - 2 * pad:
         size -= 1
@@ -52,15 +52,15 @@ def strip(width: int, structures: Mapping[str, int], colours: Sequence[Colour], 
     rows = 2 if structures and caption and legend + room + 3 * pad > width else 1
     image = Image.new("RGB", (width, rows * row), PAPER)
     draw = ImageDraw.Draw(image)
-    font = _font(size)
+    letters = font(size)
     limit = width - 2 * pad - (legend + pad if rows == 1 and structures else 0)
-    draw.text((pad, row / 2), _cut(caption, font, limit), INK, font, anchor="lm")
+    draw.text((pad, row / 2), _cut(caption, letters, limit), INK, letters, anchor="lm")
     x = width - pad - legend if rows == 1 else pad
     y = (rows - 0.5) * row
     for name, label in structures.items():
         _dot(image, x + 0.35 * size, y, 0.33 * size, colour_of(label, colours))
-        draw.text((x + size, y), name, INK, font, anchor="lm")
-        x += font.getlength(name) + (1 + _GAP) * size
+        draw.text((x + size, y), name, INK, letters, anchor="lm")
+        x += letters.getlength(name) + (1 + _GAP) * size
     return np.asarray(image)
 
 
@@ -69,27 +69,28 @@ def captioned(picture: Picture, caption: str) -> Picture:
     if not caption:
         return picture
     size = int(np.clip(picture.shape[1] / 24, 10, 22))
-    font = _font(size)
+    letters = font(size)
     pad = size // 2
-    text = _cut(caption, font, picture.shape[1] - 4 * pad)
-    width, height = round(font.getlength(text)) + 2 * pad, size + 2 * pad
+    text = _cut(caption, letters, picture.shape[1] - 4 * pad)
+    width, height = round(letters.getlength(text)) + 2 * pad, size + 2 * pad
     top, left = picture.shape[0] - height - pad, pad
     image = Image.fromarray(picture)
     plate = Image.new("L", (4 * width, 4 * height))
     ImageDraw.Draw(plate).rounded_rectangle((0, 0, 4 * width - 1, 4 * height - 1), radius=2 * height, fill=170)
     image.paste(PAPER, (left, top), plate.resize((width, height), Image.Resampling.LANCZOS))
-    ImageDraw.Draw(image).text((left + pad, top + height / 2), text, INK, font, anchor="lm")
+    ImageDraw.Draw(image).text((left + pad, top + height / 2), text, INK, letters, anchor="lm")
     return np.asarray(image)
 
 
 @lru_cache(maxsize=16)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The letters of every picture, `size` pixels high."""
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 def _legend_width(structures: Mapping[str, int], size: int) -> float:
     """From the first dot to the end of the last name."""
-    names = sum(_font(size).getlength(name) for name in structures)
+    names = sum(font(size).getlength(name) for name in structures)
     return names + size * len(structures) + _GAP * size * max(0, len(structures) - 1)
 
 

@@ -160,13 +160,6 @@ def test_a_wrong_root_gets_three_lines(tmp_path, where):
     assert "memx train gdkvm_phantom" in lines[2]
 
 
-def test_the_older_release_is_told_apart(tmp_path):
-    (tmp_path / "patient0001").mkdir()
-    (tmp_path / "patient0001" / "patient0001_2CH_ED.mhd").touch()
-    with pytest.raises(DataError, match="older MHD release"):
-        Camus().cases(tmp_path)
-
-
 def test_missing_files_are_all_named(make_camus):
     root = make_camus()
     _path(root, "half_sequence_gt").unlink()

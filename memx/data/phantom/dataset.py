@@ -1,4 +1,4 @@
-"""Write the phantom as a data set on disk, in CAMUS's or EchoNet-Dynamic's layout."""
+"""Write the phantom as a data set on disk, in one of CAMUS's two layouts or in EchoNet-Dynamic's."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from memx._version import __version__
-from memx.data.phantom import camus, echonet
+from memx.data.phantom import camus, camus_mhd, echonet
 from memx.data.phantom.contact import MOST
 from memx.data.phantom.population import Patient, patient
 from memx.errors import UserError, unknown
 from memx.files import cannot_write
 
-LayoutName = Literal["camus", "echonet"]
+LayoutName = Literal["camus", "camus_mhd", "echonet"]
 SUMMARY = "memx.json"
-_LAYOUTS = {"camus": camus, "echonet": echonet}
+_LAYOUTS = {"camus": camus, "camus_mhd": camus_mhd, "echonet": echonet}
 _SMALLEST, _LARGEST = 64, 2048
 
 
@@ -39,11 +39,12 @@ def write(
 ) -> dict[str, Any]:
     """Write a phantom data set and return its summary, which also lies in its root as `memx.json`.
 
-    layout    `camus`: two views a patient as NIfTI half sequences; `echonet`: one 4CH AVI a patient at 50 fps
+    layout    `camus`: two views a patient as NIfTI half sequences; `camus_mhd`: the same as MetaImage, labelled in ED
+              and ES only; `echonet`: one 4CH AVI a patient at 50 fps
     patients  how many; patient i of a seed is the same however many are written
-    size      rows of a picture: 256 for camus, 112 (square) for echonet
+    size      rows of a picture: 256 for CAMUS's layouts, 112 (square) for echonet
     frames    frames a clip; None: what the patient's heart rate and frame rate give
-    aspect    width of a pixel over its height, camus only: 2 as in CAMUS's older release, 1 for square pixels
+    aspect    width of a pixel over its height, CAMUS's layouts only: 2 as in CAMUS's older release, 1 for square pixels
     lost      share of frames in which part of the sector has no echoes (`simulate`)
     progress  called with (patients done, patients in all)
 
@@ -76,7 +77,7 @@ def write(
             "seed": seed,
             "size": size,
             "frames": frames,
-            "aspect": aspect if layout == "camus" else 1.0,
+            "aspect": 1.0 if layout == "echonet" else aspect,
             "lost": lost,
             "splits": {name: splits.count(name) for name in ("train", "val", "test")},
             "patients": written,

@@ -57,6 +57,11 @@ class DicomStream(Stream):
         palette = _has_palette(self.header)
         try:
             for frame in iter_pixels(self.path):
+                if count == self.length:
+                    raise DataError(
+                        f"{self.path}: the header promises {self.length} frames (NumberOfFrames) but there are more; "
+                        "it is damaged, so export the clip again"
+                    )
                 yield apply_color_lut(frame, self.header) if palette else frame
                 count += 1
         except (RuntimeError, NotImplementedError) as error:

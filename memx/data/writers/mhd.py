@@ -42,25 +42,23 @@ class MhdMaskWriter(FileMaskWriter[MhdStream]):
             self._raw.abort()
 
     def _header(self) -> str:
-        reader = self.stream.reader
-        dimensions = reader.GetDimension()
-        direction = np.reshape(reader.GetDirection(), (dimensions, dimensions)).T.ravel()
+        clip = self.stream.header
+        spacing = clip.spacing if self.stream.spacing else None
+        geometry = {"TransformMatrix": clip.direction, "Offset": clip.origin, "ElementSpacing": spacing}
         fields = {
             "ObjectType": "Image",
-            "NDims": dimensions,
+            "NDims": len(clip.shape),
             "Comment": self.describe(),
             "BinaryData": "True",
             "BinaryDataByteOrderMSB": "False",
             "CompressedData": "False",
-            "TransformMatrix": _numbers(direction),
-            "Offset": _numbers(reader.GetOrigin()),
-            **({"ElementSpacing": _numbers(reader.GetSpacing())} if self.stream.spacing else {}),
-            "DimSize": " ".join(map(str, reader.GetSize())),
+            **{key: _numbers(values) for key, values in geometry.items() if values is not None},
+            "DimSize": " ".join(map(str, clip.shape)),
             "ElementType": "MET_UCHAR",
             "ElementDataFile": self._raw_path.name if self._split else "LOCAL",
         }
         return "".join(f"{key} = {value}\n" for key, value in fields.items())
 
 
-def _numbers(values: Sequence[float] | np.ndarray) -> str:
-    return " ".join(repr(float(value)) for value in values)
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(repr(value) for value in values)

@@ -1,0 +1,53 @@
+"""Which layout a folder has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydantic
+
+from memx.data.clip import Layout
+from memx.errors import DataError, RecipeError
+from memx.registry import layouts
+
+_BELOW = 50  # folders that are looked into for a data set that lies one level deeper
+
+
+def find_layout(root: Path) -> str:
+    """The name of the one registered layout that recognises `root`.
+
+    Raises DataError when there is no such folder, when no layout knows it (the message says what each looks for, and
+    whether a folder below is known), or when several do.
+    """
+    if not root.is_dir():
+        what = "is a file; name the data set's folder" if root.is_file() else "no such folder"
+        raise DataError(f"{root}: {what}")
+    found = list(_known(root))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{root}: could be {' or '.join(found)}; say which: --layout {found[0]}")
+    wanted = "\n".join(f"  {name:10} {layout.checks().looks_for}" for name, layout in _layouts())
+    below = next(((folder, name) for folder in _folders(root) for name in _known(folder)), None)
+    hint = f" But {below[0]} is {below[1]}: name that folder." if below else ""
+    raise DataError(f"{root}: not a data set that memx knows.{hint} What each layout looks for:\n{wanted}")
+
+
+def _layouts() -> Iterator[tuple[str, Layout]]:
+    """Every layout that can be built without options."""
+    for entry in layouts:
+        try:
+            yield entry.name, entry.build({}, entry.validate({}))
+        except (pydantic.ValidationError, RecipeError):
+            continue
+
+
+def _known(root: Path) -> Iterator[str]:
+    for name, layout in _layouts():
+        if layout.checks().recognises(root):
+            yield name
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))[:_BELOW]
