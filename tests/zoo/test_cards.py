@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from memx.recipe import Recipe
 from memx.recipe_source import shipped_recipes
+from memx.reproduce.plan import make_plan
 from memx.zoo import systems
 from memx.zoo.metrics import COLUMNS
 
@@ -34,9 +36,26 @@ def test_a_card_has_the_published_figures_and_the_parameters(name: str) -> None:
             assert re.search(rf"\| [^|]*{re.escape(shown)}[^|]* \||bias {re.escape(shown)}", text), (metric, shown)
     for row in (row for table in system.tables.values() for row in table.rows if row.overrides is not None):
         for figures in row.published.values():
-            assert all(f"{figure.value:g}" in text for figure in figures.values()), row.label
+            for metric, figure in figures.items():
+                shown = "|".join(re.escape(f"{figure.value:{style}}") for style in ("g", ".1f", ".2f"))
+                cell = rf"\|[^|\n]*(?<![\d.])({shown})(?![\d.])[^|\n]*\|"
+                assert re.search(rf"{shown} FPS" if metric == "fps" else cell, text), (row.label, metric)
     for item in (*system.code, *system.weights):
         assert item.licence.split(",")[0] in text
+
+
+@pytest.mark.parametrize("page", [*CARDS[1:], ROOT / "docs" / "benchmarks.md"], ids=lambda page: page.name)
+def test_hashes_beside_figures_are_those_of_recipes(page: Path, tmp_path: Path) -> None:
+    """A recipe that is changed takes its figures with it."""
+    known = {Recipe.load(name).hash for name in shipped_recipes()}
+    for system in systems().values():
+        for table in system.tables:
+            plan = make_plan(system, table, "phantom", out=tmp_path, seeds=3)
+            known |= {run.recipe.hash for runs in plan.rows.values() for run in runs}
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"(?<!data )\b(?=[0-9a-f]*\d)[0-9a-f]{12}\b", text)
+    assert shown
+    assert set(shown) <= known
 
 
 @pytest.mark.parametrize("name", list(systems()))
