@@ -11,7 +11,9 @@ from memx.cli.common import refuse_training_overrides
 from memx.cli.progress import bar
 from memx.data.streams import find_clips, open_stream
 from memx.engine.checkpoint import load_checkpoint, restore
+from memx.engine.datasets import find_cases
 from memx.engine.predict import output_folders
+from memx.engine.run import RunFolder
 from memx.engine.train import Step
 from memx.errors import DataError, UserError
 from memx.inspect.clip import ClipRecord, record_clip
@@ -39,7 +41,7 @@ def run_inspection(
     refuse_training_overrides(overrides)
     recipe, tensors = load_checkpoint(run, overrides)
     if steps:
-        check_steps(recipe, steps)
+        _check_training(run, recipe, steps, trained)
     clips = find_clips([clip])
     if len(clips) != 1:
         raise UserError(f"{clip}: holds {len(clips)} clips; name one, e.g. {clips[0]}")
@@ -63,8 +65,18 @@ def run_inspection(
     return found, write_inspection(found, folder)
 
 
+def _check_training(run: Path, recipe: Recipe, steps: int, trained: bool) -> None:
+    """What a training would refuse, before the clip takes its time."""
+    check_steps(recipe, steps)
+    if not trained and run.is_dir() and "imported" in RunFolder.open(run).read_json("manifest.json"):
+        raise UserError(f"{run}: imported weights have no first steps of a training; say --start trained")
+    find_cases(recipe, "train")
+
+
 def _missing(record: ClipRecord) -> list[str]:
     notes = []
+    if not record.areas.any():
+        notes.append("The model predicts nothing in this clip: there is no contour to draw.")
     if not record.gates:
         notes.append("This memory meets no gates: there are no α and β to show, and no gradients to them.")
     if record.effective_rank is None:

@@ -16,9 +16,10 @@ def reproduce(
     table: Annotated[
         str | None, typer.Option(help="Which table; `memx zoo show SYSTEM` lists them.", show_default=False)
     ] = None,
-    data: Annotated[str, typer.Option(help="phantom, camus or echonet; the latter two need data.root=FOLDER.")] = (
-        "phantom"
-    ),
+    data: Annotated[
+        str,
+        typer.Option(help="phantom, camus or echonet, where the table has it; the latter two need data.root=FOLDER."),
+    ] = "phantom",
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row, with seeds 0, 1, …")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; the cores are dealt out to them.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="The whole path in minutes; figures without meaning.")] = False,
@@ -31,7 +32,7 @@ def reproduce(
 
     from memx.cli.common import pick_device
     from memx.cli.reproduction import run_reproduction, show_plan
-    from memx.errors import UserError, unknown
+    from memx.errors import UserError
     from memx.reproduce.plan import make_plan
     from memx.zoo import find_system
 
@@ -40,7 +41,7 @@ def reproduce(
         raise UserError(f"--table is missing; {found.title} has: {', '.join(found.tables)}")
     offered = found.table(table).data
     if data not in offered:
-        raise UserError(f"--data: {unknown('data', data, offered)}")
+        raise UserError(f"--data {data}: table {table} is made on {' or '.join(offered)}")
     made = make_plan(found, table, data, out=out, seeds=seeds, quick=quick, overrides=overrides or [])
     console = Console(highlight=False)
     if plan:

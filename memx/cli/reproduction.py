@@ -32,12 +32,7 @@ def show_plan(plan: Plan, jobs: int, console: Console) -> None:
         return
     for source in plan.missing:
         console.print(f"{source.root}: the phantom is written first: {_options(source)}", soft_wrap=True)
-    if plan.source.missing:
-        runs = sum(map(len, plan.rows.values()))
-        distinct = len({run.recipe.hash for group in plan.rows.values() for run in group})
-        console.print(f"{distinct} runs to do for {runs} places in the table; the time is known after the first.")
-        return
-    _show_runs(plan, plan.place(_fingerprint(plan)), jobs, console)
+    _show_runs(plan, plan.place("unwritten" if plan.source.missing else _fingerprint(plan)), jobs, console)
 
 
 def run_reproduction(plan: Plan, *, jobs: int, device: str, console: Console) -> tuple[Result, int]:

@@ -26,7 +26,7 @@ View = Literal["2CH", "4CH"]
 
 @layouts.register("camus")
 class Camus(Layout):
-    """CAMUS, the NIfTI release or the older MetaImage one, told apart by what lies in the root:
+    """CAMUS, the NIfTI release or the older MetaImage one, told apart by what lies in the root.
 
         database_nifti/patientXXXX/patientXXXX_{2CH,4CH}_{half_sequence,ED,ES}{,_gt}.nii.gz
         database_split/subgroup_{training,validation,testing}.txt
@@ -48,7 +48,7 @@ class Camus(Layout):
     source = (
         "CAMUS comes from https://www.creatis.insa-lyon.fr/Challenge/camus/ "
         "(after registration; CC BY-NC-SA 4.0)\n"
-        "To point at your copy: memx train recipes/gdkvm_camus.yaml data.root=/path/to/CAMUS_public\n"
+        "To point at your copy: data.root=/path/to/CAMUS_public (the folder with database_nifti, or with training)\n"
         "To train on the phantom instead: memx data phantom data/phantom --layout camus --patients 32, "
         "then memx train gdkvm_phantom"
     )

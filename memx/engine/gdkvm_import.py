@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from memx.engine.checkpoint import save_weights
+from memx.engine.checkpoint import differences, save_weights
 from memx.engine.foreign import Foreign, read_foreign
 from memx.engine.manifest import environment, manifest
 from memx.engine.run import RunFolder
@@ -28,6 +28,8 @@ COUNTER = "num_batches_tracked"
 SINUSOID = "inv_freq"
 _FREQUENCY_RTOL = 1e-5
 """Powers taken in float32 differ by so much from those taken in float64."""
+_LISTED = 40
+"""More tensors that do not fit are counted and not listed."""
 _FREQUENCIES = 1.0 / 128.0 ** (torch.arange(0, 128, 2, dtype=torch.float64) / 128)
 
 
@@ -59,7 +61,7 @@ def import_gdkvm(
     foreign = read_foreign(checkpoint) if foreign is None else foreign
     fitted = fit(foreign.tensors, model, str(checkpoint))
     model.load_state_dict(fitted.tensors)
-    notes = (*_provenance(foreign, recipe), *fitted.notes)
+    notes = (*provenance(foreign, recipe), *fitted.notes)
     digest = _sha256(checkpoint)
     source = {
         "system": "gdkvm",
@@ -119,22 +121,22 @@ def fit(released: Mapping[str, Tensor], model: nn.Module, source: str) -> Fitted
             )
         tensors[ours] = tensor
         if tensor.shape != own[ours].shape:
-            wrong.append(
-                f"  shape: {name} (ours: {ours}) is {list(tensor.shape)}, the recipe's model wants "
-                f"{list(own[ours].shape)}"
-            )
+            wanted = list(own[ours].shape)
+            wrong.append(f"  shape: {_both(name, ours)} is {list(tensor.shape)}, the recipe's model wants {wanted}")
         elif tensor.is_floating_point() and not tensor.isfinite().all():
-            wrong.append(f"  not finite: {name} (ours: {ours}) has NaN or infinity")
+            wrong.append(f"  not finite: {_both(name, ours)} has NaN or infinity")
     counters = {name for name in own if name.endswith(COUNTER)}
     wrong += [
-        f"  missing: {released_name(name)} (ours: {name}) {list(own[name].shape)}"
+        f"  missing: {_both(released_name(name), name)} {list(own[name].shape)}"
         for name in own
         if name not in tensors and name not in counters
     ]
     if wrong:
         if not any(our_name(name) in own for name in released):
             raise CheckpointError(f"{source}: no GDKVM checkpoint: it has {_some(list(released))}")
-        raise CheckpointError("\n".join([f"{source}: does not fit the recipe's model:", *wrong]))
+        shown = wrong if len(wrong) <= _LISTED else [*wrong[:_LISTED], f"  … and {len(wrong) - _LISTED} more"]
+        other = "; so many say that the recipe is of another network" if len(wrong) > _LISTED else ""
+        raise CheckpointError("\n".join([f"{source}: does not fit the recipe's model{other}:", *shown]))
     if missing := [name for name in counters if name not in tensors]:
         tensors |= {name: own[name] for name in missing}
         notes.append(
@@ -146,7 +148,7 @@ def fit(released: Mapping[str, Tensor], model: nn.Module, source: str) -> Fitted
     return Fitted(tensors, tuple(notes))
 
 
-def _provenance(foreign: Foreign, recipe: Recipe) -> list[str]:
+def provenance(foreign: Foreign, recipe: Recipe) -> list[str]:
     """What is known of the release that a checkpoint is of, and what was assumed."""
     if foreign.container == "weights":
         known = "a training checkpoint with `weights`, as the trainer of the 2025 release writes them"
@@ -156,14 +158,38 @@ def _provenance(foreign: Foreign, recipe: Recipe) -> list[str]:
         known = f"a training checkpoint with `{foreign.container}`, which tells of no release"
     else:
         known = "a state dict alone, which tells of no release"
+    apart = {name: equations_apart(recipe, Recipe.load(name)) for name in (RERELEASE, RELEASE_2025)}
+    computed = next((name for name, differing in apart.items() if not differing), None)
     notes = [
         f"{known[0].upper()}{known[1:]}. The tensors fit both releases, which name and shape them alike and differ in "
-        f"what they compute: run as {recipe.name}; --recipe {RERELEASE} or {RELEASE_2025} chooses"
+        f"what they compute: run as {computed or recipe.name}; --recipe {RERELEASE} or {RELEASE_2025} chooses"
     ]
     known_trainer = foreign.container == "weights" or (foreign.container == "model" and "scaler" in foreign.beside)
-    if known_trainer and recipe.name in {RERELEASE, RELEASE_2025} - {recipe_of(foreign)}:
+    if computed is None:
+        nearest = recipe.name if recipe.name in apart else min(apart, key=lambda name: len(apart[name]))
+        notes.insert(
+            0,
+            f"Beware: these are the equations of no release, and weights of one give wrong masks with others; from "
+            f"{nearest} they differ in {', '.join(apart[nearest])}",
+        )
+    elif known_trainer and computed != recipe_of(foreign):
         notes.insert(0, "Beware: weights of one release give wrong masks with the equations of the other")
     return notes
+
+
+def equations_apart(recipe: Recipe, other: Recipe) -> list[str]:
+    """Dotted options of the model in which two recipes differ, but for where training starts and what it blanks."""
+    first, second = (r.dump()["model"] for r in (recipe, other))
+    return [
+        place
+        for place in differences(first, second, "model")
+        if place.rpartition(".")[2] not in ("weights", "mask_dropout")
+    ]
+
+
+def _both(released: str, ours: str) -> str:
+    """A tensor's released name, and ours where that is another."""
+    return released if released == ours else f"{released} (ours: {ours})"
 
 
 def _are_frequencies(tensor: Tensor) -> bool:

@@ -17,6 +17,8 @@ from memx._version import __version__
 from memx.recipe import Recipe
 
 _LIBRARIES = ("torch", "numpy", "scipy", "monai", "accelerate", "safetensors", "pydantic", "nibabel", "av", "pydicom")
+CODE = (":(top)memx", ":(top)recipes", ":(top)zoo", ":(top)pyproject.toml")
+"""What a run's figures hang on, as git's paths: a user's own files beside them change nothing."""
 
 
 def environment() -> dict[str, Any]:
@@ -65,7 +67,7 @@ def processor_name() -> str:
 
 
 def git_revision(folder: Path) -> dict[str, Any] | None:
-    """Revision and dirty flag of the checkout that memx runs from; None for an installed wheel."""
+    """Revision of the checkout that memx runs from, and whether its `CODE` was changed; None for an installed wheel."""
 
     def git(*args: str) -> str | None:
         try:
@@ -78,7 +80,7 @@ def git_revision(folder: Path) -> dict[str, Any] | None:
 
     tracked = git("ls-files", "--error-unmatch", __file__)
     revision = git("rev-parse", "HEAD") if tracked else None
-    return {"revision": revision, "dirty": bool(git("status", "--porcelain"))} if revision else None
+    return {"revision": revision, "dirty": bool(git("status", "--porcelain", "--", *CODE))} if revision else None
 
 
 def _version(name: str) -> str | None:

@@ -49,7 +49,9 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: is a file; --out is a folder")
         if (path / "recipe.yaml").exists():
-            raise UserError(f"{path}: there is a run here already; go on with it by --resume, or choose another --out")
+            raise UserError(
+                f"{path}: there is a run here already; choose another --out, or go on with it by `memx train --resume`"
+            )
         if path.is_dir() and any(path.iterdir()):
             raise UserError(f"{path}: is not empty and no run; choose another --out")
 

@@ -199,9 +199,9 @@ def _training(training: TrainingGradients) -> Drawing:
         "Left: Frobenius norm of ∂L/∂gate over a batch, without gates that are constants, as β of a first frame that "
         "is written plainly. Middle: Pearson's r and cosine between the entries of two"
         " gates' gradients at one step, over all clips and frames of its batch. Thin lines: each step; full "
-        "lines: running mean over a tenth of the steps. Right: Pearson's r over the steps between the gradients "
-        "of every two channels (heads or value channels), each summed over the batch, frames and all other axes; "
-        "grey: a constant one.",
+        "lines: running mean over a tenth of the steps, three at least. Right: Pearson's r over the steps between the "
+        "gradients of every two channels (heads or value channels), each summed over the batch, frames and all "
+        "other axes; grey: a constant one.",
     )
 
 

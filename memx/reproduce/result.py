@@ -115,6 +115,10 @@ class Result:
                 lines.append(_line(metric, words, alone))
         return "\n".join(lines) or "–"
 
+    @property
+    def _has_intervals(self) -> bool:
+        return any(cell.estimate.low is not None for row in self.rows for cell in row.cells.values())
+
     def protocols(self) -> list[tuple[str, str]]:
         """For each column, what data and protocol its figures come from."""
         found = [(self.system.sources[name].label, self.system.sources[name].protocol) for name in self.sources]
@@ -125,18 +129,22 @@ class Result:
         notes = [QUICK] if self.quick else []
         notes += self.table.remarks
         if self.table.kind == "speed":
+            interval = f" with a {LEVEL:.0%} interval from order statistics" if self._has_intervals else ""
+            few = "" if interval else " Too few clips for an interval."
             notes.append(
-                f"Ours: medians over clips with a {LEVEL:.0%} interval from order statistics; differences are of clips "
-                "timed in the same round."
+                f"Ours: medians over clips{interval}; a difference is the median of those of clips timed in the same "
+                f"round, and no difference of the medians.{few}"
             )
             return notes
+        interval = f" with a {LEVEL:.0%} t interval over both" if self._has_intervals else ""
+        few = "" if interval else " One patient has no interval."
         notes.append(
-            f"Ours: means over test patients and seeds with a {LEVEL:.0%} t interval over both; differences "
-            "are paired by patient and seed. Dice and IoU are in percent. Columns differ in data or protocol: only "
-            "figures of one column may be compared."
+            f"Ours: means over test patients and seeds{interval}; differences are paired by patient and seed.{few} "
+            "Dice and IoU are in percent. Columns differ in data or protocol: only figures of one column may be "
+            "compared."
         )
         seeds = max((row.seeds for row in self.rows), default=0)
-        if seeds == 1:
+        if seeds == 1 and interval:
             notes.append(
                 "One seed: the intervals are over patients and say nothing of what another training would give, so no "
                 "order is tested."

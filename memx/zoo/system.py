@@ -213,7 +213,7 @@ class System(Entry):
         """How the runs of a table come about on a data set. Raises RecipeError naming the data sets there are."""
         offered = self.table(table).data
         if data not in offered:
-            raise RecipeError(f"table {table}: {unknown('data', data, offered)}")
+            raise RecipeError(f"table {table} is made on {' or '.join(offered)}, not on {data!r}")
         return self.data[data]
 
 

@@ -41,6 +41,19 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def test_imported_weights_have_no_first_steps_and_data_are_looked_for_first(memx, run_of, clip, tmp_path: Path) -> None:
+    run = shutil.copytree(run_of(), tmp_path / "imported")
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "imported": {"file": "x.pth"}}))
+    status, _, err = memx(run, clip, "--out", tmp_path / "out", "--steps", "3")
+    assert (status, "say --start trained" in err) == (2, True)
+    words = ("--steps", "3", "--start", "trained", f"data.root={tmp_path / 'nowhere'}")
+    status, _, err = memx(run, clip, "--out", tmp_path / "out", *words)
+    assert (status, "nowhere" in err) == (2, True)
+    assert "frames" not in err, "the clip is not read before the data are found"
+    assert not (tmp_path / "out").exists()
+
+
 def test_everything_is_drawn_and_written(memx, run_of, clip, tmp_path: Path) -> None:
     run, out = run_of(), tmp_path / "out"
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

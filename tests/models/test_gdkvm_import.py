@@ -19,8 +19,8 @@ from torch import Tensor
 
 import memx
 from memx.cli import main
-from memx.engine.foreign import read_foreign
-from memx.engine.gdkvm_import import _provenance, fit, import_gdkvm, recipe_of
+from memx.engine.foreign import Foreign, read_foreign
+from memx.engine.gdkvm_import import fit, import_gdkvm, provenance, recipe_of
 from memx.engine.run import RunFolder
 from memx.errors import CheckpointError, UserError
 from memx.models.base import VideoModel
@@ -139,10 +139,30 @@ def test_without_a_recipe_the_trainer_says_which_and_a_contradiction_is_said(con
     torch.save(content({"A_log": released["A_log"]}), tmp_path / "x.pth")
     foreign = read_foreign(tmp_path / "x.pth")
     assert recipe_of(foreign) == chosen
-    said = {name: _provenance(foreign, Recipe.load(name)) for name in ("gdkvm_release_2025", "gdkvm_rerelease")}
+    said = {name: provenance(foreign, Recipe.load(name)) for name in ("gdkvm_release_2025", "gdkvm_rerelease")}
     assert not any("Beware" in note for note in said.pop(chosen))
     for notes in said.values():
         assert notes[0].startswith("Beware") == (foreign.container is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "apart"),
+    [
+        ("gdkvm_camus", [], "from gdkvm_rerelease they differ in model.pixel_pairing"),
+        ("gdkvm_rerelease", ["model.memory.normalize=tokens"], "model.memory.normalize"),
+        ("gdkvm_release_2025", ["model.memory.alpha_layout=interleaved"], "model.memory.alpha_layout"),
+    ],
+)
+def test_equations_of_no_release_are_warned_of(name, overrides, apart):
+    notes = provenance(Foreign({}), Recipe.load(name, overrides))
+    assert notes[0].startswith("Beware: these are the equations of no release")
+    assert apart in notes[0]
+
+
+def test_the_equations_say_the_release_and_not_the_recipes_name():
+    moved = Recipe.load("gdkvm_camus", ["model.pixel_pairing=previous", "model.image_encoder.weights=null"])
+    (note,) = provenance(Foreign({}), moved)
+    assert "run as gdkvm_rerelease" in note
 
 
 @pytest.mark.parametrize(

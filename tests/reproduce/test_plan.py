@@ -74,7 +74,7 @@ def test_seeds_and_bad_overrides_are_refused(gdkvm: System, tmp_path: Path) -> N
         make_plan(gdkvm, "gates", "phantom", out=tmp_path, overrides=["seed=3"])
     with pytest.raises(RecipeError, match=r"table gates, row 'no memory', on gdkvm_phantom: (.|\n)*iterations"):
         make_plan(gdkvm, "gates", "phantom", out=tmp_path, overrides=["train.iteration=3"])
-    with pytest.raises(RecipeError, match="unknown data 'echonet'"):
+    with pytest.raises(RecipeError, match="table gates is made on phantom or camus, not on 'echonet'"):
         make_plan(gdkvm, "gates", "echonet", out=tmp_path)
 
 
@@ -191,7 +191,7 @@ def test_time_is_known_from_runs_alike(gdkvm: System, tmp_path: Path) -> None:
         (["gdkvm"], "--table is missing; GDKVM has: modules, gates"),
         (["gdkvn", "--table", "gates"], "did you mean 'gdkvm'"),
         (["gdkvm", "--table", "gate"], "did you mean 'gates'"),
-        (["gdkvm", "--table", "gates", "--data", "echonet"], "--data: unknown data 'echonet'"),
+        (["gdkvm", "--table", "gates", "--data", "echonet"], "--data echonet: table gates is made on phantom or camus"),
         (["gdkvm", "--table", "gates", "--data", "camus"], "data.root is not set"),
     ],
 )
@@ -213,5 +213,8 @@ def test_a_plan_is_shown_and_nothing_is_written(
     monkeypatch.setattr("sys.argv", ["memx", *words])
     with pytest.raises(SystemExit):
         main()
-    assert "12 runs to do for 12 places" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "the phantom is written first" in shown
+    assert "GDR + KPFF" in shown
+    assert "0 of 12 runs are there, 12 to do, 1 at a time: the time is known after the first" in shown
     assert not (tmp_path / "out").exists()

@@ -138,7 +138,7 @@ def test_unknown_names_say_what_there_is(gdkvm: System) -> None:
         find_system("gdkmv")
     with pytest.raises(RecipeError, match="did you mean 'gates'"):
         gdkvm.table("gate")
-    with pytest.raises(RecipeError, match="unknown data 'echonet'"):
+    with pytest.raises(RecipeError, match=r"is made on .*, not on 'echonet'"):
         gdkvm.settings("gates", "echonet")
 
 
