@@ -68,7 +68,12 @@ def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluati
     folder = run.path / "eval" / (name or split)
     run.write_json(
         f"eval/{folder.name}/manifest.json",
-        {"weights": run.weights.name, "trained_with": run.recipe.hash, **manifest(recipe, data_record(recipe))},
+        {
+            "weights": run.weights.name,
+            "trained_with": run.recipe.hash,
+            "protocol": recipe.evaluate.protocol,
+            **manifest(recipe, data_record(recipe)),
+        },
     )
     scores = found.scores
     scores.write(folder)

@@ -21,6 +21,8 @@ from memx.models.base import VideoModel
 
 ROUNDING = 10
 """How many times the model's own rounding error in float32 a difference may be, where that is above the tolerance."""
+MOST = 0.05
+"""The largest difference that rounding excuses: beyond it a check would pass anything."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class _Output:
         apart, rounded = _apart(found, wanted) / scale, _apart(wanted, exact) / scale
         before = self.difference
         rounding = rounded if before.rounding < rounded < math.inf else before.rounding
-        allowed = max(self.limit, ROUNDING * rounding) if wanted.is_floating_point() else 0.0
+        allowed = max(self.limit, min(ROUNDING * rounding, MOST)) if wanted.is_floating_point() else 0.0
         if not apart <= allowed:  # NaN, too
             share = " of the largest number" if self.share else ""
             noise = f", and above {ROUNDING} times what rounding does" if allowed > self.limit else ""

@@ -70,7 +70,9 @@ def long_frames(settings: Settings, *, quick: bool) -> int:
 
 
 def _phantom(options: dict[str, Any], folder: Path) -> DataSource:
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+    from memx.data.phantom.dataset import GENERATOR
+
+    digest = hashlib.sha256(json.dumps([GENERATOR, options], sort_keys=True).encode()).hexdigest()[:8]
     return DataSource((folder / f"phantom_{digest}").resolve(), options)
 
 

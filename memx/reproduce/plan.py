@@ -67,12 +67,13 @@ class Plan:
     @property
     def scorings(self) -> tuple[Scoring, ...]:
         """The evaluations of a run that the table's columns need."""
-        split = self.recipe.evaluate.split
-        found = [Scoring(split, (f"data.root={self.recipe.data.root}",))]
+        split, protocol = self.recipe.evaluate.split, f"evaluate.protocol={self.recipe.evaluate.protocol}"
+        found = [Scoring(split, (f"data.root={self.recipe.data.root}", protocol))]
         if self.long is not None:
             root = self.recipe.data.root if self.long.root is None else self.long.root
             frames = long_frames(self.settings, quick=self.quick)
-            found.append(Scoring(f"{split}_{frames}_frames", (f"data.root={root}", f"data.frames={frames}")))
+            words = (f"data.root={root}", f"data.frames={frames}", protocol)
+            found.append(Scoring(f"{split}_{frames}_frames", words))
         return tuple(found)
 
     def place(self, fingerprint: str) -> dict[str, list[PlacedRun]]:

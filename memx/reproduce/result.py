@@ -137,7 +137,8 @@ class Result:
             )
             return notes
         interval = f" with a {LEVEL:.0%} t interval over both" if self._has_intervals else ""
-        few = "" if interval else " One patient has no interval."
+        measured = any(row.cells for row in self.rows)
+        few = " One patient has no interval." if measured and not interval else ""
         notes.append(
             f"Ours: means over test patients and seeds{interval}; differences are paired by patient and seed.{few} "
             "Dice and IoU are in percent. Columns differ in data or protocol: only figures of one column may be "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Run:
 
     def at(self, root: Path, fingerprint: str, scorings: Sequence[Scoring]) -> PlacedRun:
         """The run with its folder under `root`, and how it is to be scored."""
-        return PlacedRun(self, root / self.name(fingerprint), tuple(scorings))
+        return PlacedRun(self, root / self.name(fingerprint), tuple(scorings), fingerprint)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class PlacedRun:
     run: Run
     path: Path
     scorings: tuple[Scoring, ...]
+    fingerprint: str
 
     def scores(self, scoring: Scoring) -> Path:
         """Where an evaluation leaves its scores."""
@@ -63,8 +65,20 @@ class PlacedRun:
 
     @property
     def unscored(self) -> list[Scoring]:
-        """The evaluations that have not been made."""
-        return [scoring for scoring in self.scorings if not self.scores(scoring).is_file()]
+        """The evaluations that have not been made, or were made by another protocol, or the first on other data."""
+        return [scoring for scoring in self.scorings if not self._made(scoring)]
+
+    def _made(self, scoring: Scoring) -> bool:
+        scores = self.scores(scoring)
+        if not scores.is_file():
+            return False
+        try:
+            made = json.loads((scores.parent / "manifest.json").read_text(encoding="utf-8"))
+            protocol, fingerprint = made.get("protocol", "memx-1"), made["data"]["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+        on_own_data = scoring != self.scorings[0] or fingerprint == self.fingerprint
+        return protocol == self.run.recipe.evaluate.protocol and on_own_data
 
     @property
     def stage(self) -> Stage:

@@ -57,7 +57,10 @@ def read_lost(root: Path | None) -> Lost:
     if summary is None or not summary.is_file():
         return frozenset()
     try:
-        people = json.loads(summary.read_text(encoding="utf-8"))["patients"]
+        content = json.loads(summary.read_text(encoding="utf-8"))
+        people = content["patients"]
+        if content.get("lost") and not any("lost" in person for person in people):
+            raise ValueError("frames are lost, and it does not say which")
         return frozenset(
             (person["name"], view, frame)
             for person in people
@@ -86,7 +89,8 @@ def _parse(data: dict[str, Any], lost: Lost) -> PatientScores:
     rows = [row for row in data["rows"] if row["structure"] == structure]
     units = sorted({row["unit"] for row in rows})
     values = {metric: _by_patient(rows, metric) for metric in BY_MASK}
-    values["dice_lost"] = _by_patient([r for r in rows if (r["patient"], r["view"], r["clip_frame"]) in lost], "dice")
+    of_lost = [r for r in rows if (r["patient"], r["view"], r["clip_frame"]) in lost] if lost else []
+    values["dice_lost"] = _by_patient(of_lost, "dice")
     cases = data["ef"]["patients"]
     methods = sorted({case["method"] for case in cases})
     found = {c["patient"]: (c["truth"], c["prediction"]) for c in cases if c["prediction"] is not None}

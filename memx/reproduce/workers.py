@@ -136,7 +136,8 @@ def _advance(item: _Running, environment: dict[str, str], hold: int | None) -> i
 def _environment(jobs: int) -> dict[str, str]:
     if jobs == 1:
         return dict(os.environ)
-    share = max(1, len(os.sched_getaffinity(0)) // jobs)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, usable // jobs)
     said = os.environ.get("OMP_NUM_THREADS", "")
     threads = str(min(share, int(said)) if said.isdigit() and int(said) else share)
     return {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}

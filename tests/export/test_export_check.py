@@ -153,6 +153,12 @@ def test_rounding_of_a_network_that_is_sure_of_itself_is_no_disagreement() -> No
         held(model, lambda outputs: [x * np.float32(1.02) if i == 3 else x for i, x in enumerate(outputs)])
 
 
+def test_rounding_excuses_no_other_network() -> None:
+    """However much rounding moves a network, the opposite of its masks is not its masks."""
+    with pytest.raises(UserError, match=r"masks differ by"):
+        held(network(sharpness=100, bias=0), lambda outputs: [1 - outputs[0], *outputs[1:]])
+
+
 def test_clips_are_drawn_the_same_and_differ_from_each_other() -> None:
     clips = drawn_clip(6, 3, (32, 20))
     assert clips.shape == (6, 6, 3, 32, 20)

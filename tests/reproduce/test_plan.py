@@ -13,7 +13,7 @@ from memx.data import phantom
 from memx.errors import RecipeError, UserError
 from memx.reproduce.data import find_data
 from memx.reproduce.plan import make_plan, seconds_left, unique
-from memx.reproduce.runs import PlacedRun
+from memx.reproduce.runs import PlacedRun, Scoring
 from memx.zoo import System, find_system
 from memx.zoo.system import Settings
 
@@ -132,10 +132,19 @@ def test_a_run_goes_from_stage_to_stage(gdkvm: System, tmp_path: Path) -> None:
     assert run.stage == "trained"
     assert run.commands("cpu") == (evaluate,)
     (scoring,) = run.scorings
-    run.scores(scoring).parent.mkdir(parents=True)
-    run.scores(scoring).touch()
-    assert run.stage == "scored"
+    for protocol, digest, stage in (
+        ("memx-1", "a" * 64, "trained"), ("gdkvm-release-2025", "f" * 64, "trained"), ("memx-1", "f" * 64, "scored"),
+    ):  # fmt: skip
+        score(run, scoring, protocol, digest)
+        assert run.stage == stage, "scores of other data, or by another protocol, are not this table's"
     assert run.commands("cpu") == ()
+
+
+def score(run: PlacedRun, scoring: Scoring, protocol: str = "memx-1", fingerprint: str = "f" * 64) -> None:
+    folder = run.scores(scoring).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps({"protocol": protocol, "data": {"fingerprint": fingerprint}}))
+    run.scores(scoring).touch()
 
 
 def test_long_clips_are_another_scoring_of_the_same_run(gdkvm: System, tmp_path: Path) -> None:
@@ -150,8 +159,7 @@ def test_long_clips_are_another_scoring_of_the_same_run(gdkvm: System, tmp_path:
     assert short.commands("cpu")[1] == first
     assert {f"data.root={plan.long.root}", "data.frames=30", "test_30_frames"} <= set(second)
     for scoring in short.scorings:
-        run.scores(scoring).parent.mkdir(parents=True)
-        run.scores(scoring).touch()
+        score(run, scoring)
     (run.path / "metrics.json").touch()
     assert (short.stage, run.stage) == ("scored", "trained")
     assert run.commands("cpu") == (second,)

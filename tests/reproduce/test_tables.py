@@ -252,7 +252,7 @@ def test_lost_frames_are_those_that_the_phantom_names(tmp_path: Path) -> None:
     assert read_lost(tmp_path) == {("a", "2CH", 1), ("a", "2CH", 2), ("b", "4CH", 0)}
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"patients": [1]}', "[]"])
+@pytest.mark.parametrize("text", ["", "{}", '{"patients": [1]}', "[]", '{"lost": 0.4, "patients": [{"name": "a"}]}'])
 def test_a_broken_summary_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "memx.json").write_text(text)
     with pytest.raises(DataError, match=r"memx\.json: not the summary of a phantom"):

@@ -21,6 +21,8 @@ from memx.files import cannot_write
 
 LayoutName = Literal["camus", "camus_mhd", "echonet"]
 SUMMARY = "memx.json"
+GENERATOR = 2
+"""Raised when the same options give other pictures: 2 loses whole sectors where 1 dimmed a part of them."""
 _LAYOUTS = {"camus": camus, "camus_mhd": camus_mhd, "echonet": echonet}
 _SMALLEST, _LARGEST = 64, 2048
 
@@ -73,6 +75,7 @@ def write(
         summary = {
             "kind": "memx phantom: simulated, no real patient",
             "memx": __version__,
+            "generator": GENERATOR,
             "layout": layout,
             "seed": seed,
             "size": size,
