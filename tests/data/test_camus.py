@@ -155,7 +155,7 @@ def test_a_wrong_root_gets_three_lines(tmp_path, where):
     assert ". CAMUS comes from https" in lines[0]
     assert "https://www.creatis.insa-lyon.fr/Challenge/camus/" in lines[0]
     assert "CC BY-NC-SA 4.0" in lines[0]
-    assert "data.root=/path/to/CAMUS_public" in lines[1]
+    assert lines[1].startswith("To point at your copy: data.root=/path/to/CAMUS_public (the folder with database_nifti")
     assert "memx data phantom data/phantom --layout camus --patients 32" in lines[2]
     assert "memx train gdkvm_phantom" in lines[2]
 
