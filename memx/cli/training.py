@@ -11,7 +11,9 @@ from rich.console import Console
 from memx.cli.progress import bar
 from memx.data.clip import Case, Layout
 from memx.data.dataset import ClipDataset
+from memx.engine.checkpoint import load_checkpoint, restore
 from memx.engine.datasets import find_cases, training_set
+from memx.engine.evaluate import Evaluation, evaluate
 from memx.engine.run import RunFolder
 from memx.engine.summary import write_training_report
 from memx.engine.train import Step, Trainer
@@ -48,9 +50,20 @@ def run_training(
         if created and not (run.training_state.exists() or run.best_weights.exists()):
             run.discard()  # nothing was kept of the training: the same command may be given again
         raise
-    report = write_training_report(run, trainer.history)
+    history = trainer.history
+    del trainer  # its optimiser holds twice the memory of the model
+    report = write_training_report(run, history, _validate(run, device))
     console.print(f"weights {run.weights}\nreport  {report}", soft_wrap=True)
     return run
+
+
+def _validate(run: RunFolder, device: str) -> Evaluation:
+    """The run's best weights on the validation patients, with the clips of the lowest Dice."""
+    recipe, tensors = load_checkpoint(run.path)
+    model = restore(recipe, tensors, str(run.weights)).to(device)
+    _, cases = find_cases(recipe, "val")
+    with bar("validating the best weights", len(cases), "clips") as advance:
+        return evaluate(model, recipe, "val", device=device, on_case=lambda done, total: advance())
 
 
 def check_cases(recipe: Recipe) -> ClipDataset:

@@ -20,7 +20,7 @@ from memx.metrics.clinical import EjectionFraction, ejection_fraction, find_ed_e
 from memx.models.base import VideoModel
 from memx.recipe import Recipe
 from memx.report.aspect import square_pixels
-from memx.report.figures import area_curve
+from memx.report.curve_figures import Curve, time_curves
 from memx.report.overlay import OverlayVideo, draw_overlay
 
 
@@ -29,7 +29,7 @@ class Prediction:
     """What was found in one clip, and where it was written.
 
     areas        per structure, the area of each frame in `area_unit`
-    volumes      of the first structure, per frame, in `ef.unit` (ml or px³)
+    volumes      of the first structure, per frame, in `volume_unit` (ml or px³) by `volume_method`
     ed, es       frames of the largest and the smallest volume, or None when the structure was never found
     ef           ejection fraction with its method, or None with the reason in `ef_note`
     crop         rows and columns of the frame that the model was shown: top, bottom, left, right
@@ -45,6 +45,8 @@ class Prediction:
     areas: dict[str, list[float]]
     area_unit: str
     volumes: list[float]
+    volume_unit: str
+    volume_method: str
     ed: int | None
     es: int | None
     ef: EjectionFraction | None
@@ -53,6 +55,12 @@ class Prediction:
     masks: Path
     overlay: Path
     notes: tuple[str, ...] = ()
+
+    @property
+    def curves(self) -> list[Curve]:
+        """Area and volume of the first structure."""
+        name, areas = next(iter(self.areas.items()))
+        return [Curve(f"{name} area", self.area_unit, areas), Curve(f"{name} volume", self.volume_unit, self.volumes)]
 
 
 def predict_clip(
@@ -114,6 +122,8 @@ def predict_clip(
         areas=areas,
         area_unit="mm²" if stream.spacing else "px",
         volumes=curve,
+        volume_unit=volumes[0].unit,
+        volume_method=volumes[0].method,
         ed=phases.ed if phases else None,
         es=phases.es if phases else None,
         ef=ef,
@@ -124,7 +134,7 @@ def predict_clip(
         notes=stream.notes,
     )
     _write_curve(prediction, folder / "curve.csv")
-    _draw_curve(prediction, folder / "curve.png")
+    _draw_curves(prediction, folder / "curve.png")
     write_text(folder / "summary.json", json.dumps(_summary(prediction), indent=2) + "\n")
     return prediction
 
@@ -151,7 +161,7 @@ def output_folders(streams: Sequence[Stream], out: Path) -> list[Path]:
 
 def _write_curve(prediction: Prediction, path: Path) -> None:
     unit = prediction.area_unit.replace("²", "2")
-    volume_unit = prediction.ef.unit.replace("³", "3") if prediction.ef else "ml" if prediction.spacing else "px3"
+    volume_unit = prediction.volume_unit.replace("³", "3")
     with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
@@ -162,19 +172,10 @@ def _write_curve(prediction: Prediction, path: Path) -> None:
             writer.writerow([i, seconds, *(f"{a[i]:.2f}" for a in prediction.areas.values()), f"{volume:.3f}"])
 
 
-def _draw_curve(prediction: Prediction, path: Path) -> None:
-    name, areas = next(iter(prediction.areas.items()))
+def _draw_curves(prediction: Prediction, path: Path) -> None:
     with atomic(path) as part:
         part.write_bytes(
-            area_curve(
-                areas,
-                unit=prediction.area_unit,
-                quantity=f"{name} area",
-                fps=prediction.fps,
-                ed=prediction.ed,
-                es=prediction.es,
-                format="png",
-            )
+            time_curves(prediction.curves, fps=prediction.fps, ed=prediction.ed, es=prediction.es, format="png")
         )
 
 

@@ -6,34 +6,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from memx.engine.datasets import data_record
-from memx.engine.evaluate import Evaluation, Example
+from memx.engine.evaluate import Evaluation
 from memx.engine.history import History
 from memx.engine.manifest import environment, manifest
 from memx.engine.predict import Prediction
 from memx.engine.run import RunFolder
 from memx.files import atomic
 from memx.recipe import Recipe
-from memx.report.aspect import square_pixels
 from memx.report.figures import worst_cases
-from memx.report.html import Report, Section, Table, Tile, Tiles, Video, write_report
-from memx.report.overlay import paint
+from memx.report.html import Report, Section, Table, Text, Tile, Tiles, write_report
 from memx.report.sections import (
-    curve_section,
     environment_section,
-    frames_section,
     learning_section,
+    overlay_gallery,
     recipe_section,
     score_sections,
 )
 
-PREDICTION, TRUTH = (240, 228, 66), (86, 180, 233)  # yellow and sky blue of Okabe and Ito's palette
+_CHOSEN = (
+    "The figures below are of the patients that chose these weights, so they flatter them. "
+    "memx eval scores the test patients."
+)
 
 
-def write_training_report(run: RunFolder, history: History) -> Path:
-    """`report.html` of a run: learning curves, recipe, data and environment."""
+def write_training_report(run: RunFolder, history: History, validation: Evaluation) -> Path:
+    """`report.html` of a run: learning curves, what its best weights do on the validation patients, and its facts."""
     manifest = run.read_json("manifest.json")
     iterations, loss = history.series("loss")
     validated, dice = history.series("validation_dice")
@@ -46,6 +45,8 @@ def write_training_report(run: RunFolder, history: History) -> Path:
     sections: list[Section] = [
         Tiles("Training at a glance", tiles),
         learning_section(iterations, loss, validated, dice),
+        Text("Validation patients", _CHOSEN),
+        *score_sections(validation.scores, validation.worst),
         recipe_section(run.recipe.to_yaml()),
         Table("Data", ["Name", "Value"], [[k, str(v)] for k, v in manifest["data"].items()], words=True),
         environment_section(manifest["environment"]),
@@ -77,29 +78,14 @@ def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluati
     )
     scores = found.scores
     scores.write(folder)
-    sections = score_sections(scores)
     if found.worst:
-        pictures = [paint_pair(example) for example in found.worst]
-        captions = [f"{example.title}\n{scores.titles['dice']} {example.dice:.3f}" for example in found.worst]
+        captions = [f"{clip.title}\n{clip.caption(clip.worst_frame)}" for clip in found.worst]
         with atomic(folder / "worst.png") as part:
-            part.write_bytes(worst_cases(pictures, captions, columns=3))
-        note = "Yellow is the prediction, blue the truth."
-        sections.insert(2, frames_section("The worst frames first", pictures, captions, note))
+            part.write_bytes(worst_cases([clip.picture(clip.worst_frame) for clip in found.worst], captions, columns=3))
+    sections = score_sections(scores, found.worst)
     sections += [recipe_section(recipe.to_yaml()), environment_section(environment())]
     report = Report(f"{recipe.name}: {split} patients", sections, _subtitle(recipe))
     return write_report(folder / "report.html", report)
-
-
-def paint_pair(example: Example) -> np.ndarray:
-    """A frame with two contours, in its true proportions: the truth, and over it the prediction."""
-    frame = torch.from_numpy(example.frame)[None]
-    grey, truth = square_pixels(frame, example.truth, example.spacing)
-    _, prediction = square_pixels(frame, example.prediction, example.spacing)
-    colours = (PREDICTION, TRUTH)
-    plain = paint(grey, np.zeros_like(truth), structures={}, min_side=320)
-    below = paint(grey, truth * np.uint8(2), structures={"truth": 2}, colours=colours, alpha=0.0, min_side=320)
-    above = paint(grey, prediction, structures={"prediction": 1}, colours=colours, alpha=0.0, min_side=320)
-    return np.where((above != plain).any(axis=-1, keepdims=True), above, below)
 
 
 def write_prediction_report(predictions: Sequence[Prediction], recipe: Recipe, path: Path, run: Path) -> Path:
@@ -113,7 +99,6 @@ def write_prediction_report(predictions: Sequence[Prediction], recipe: Recipe, p
 
 
 def _prediction_sections(item: Prediction) -> list[Section]:
-    structure = next(iter(item.areas))
     tiles = [Tile("Frames", str(item.frames), f"{item.fps:.4g} a second" if item.fps else "frame rate unknown")]
     for label, phase in (("ED", item.ed), ("ES", item.es)):
         tiles.append(
@@ -128,14 +113,13 @@ def _prediction_sections(item: Prediction) -> list[Section]:
     notes = [f"Spacing: {item.spacing_note or item.spacing}", item.ef.note if item.ef else "", *item.notes]
     return [
         Tiles(item.name, tiles, " ".join(map(_sentence, filter(None, notes)))),
-        Video("Overlay", item.overlay.read_bytes(), "Masks of the model; nobody has checked them."),
-        curve_section(
-            item.areas[structure],
-            unit=item.area_unit,
-            quantity=f"{structure} area",
+        overlay_gallery(
+            item.overlay.read_bytes(),
+            item.curves,
             fps=item.fps,
             ed=item.ed,
             es=item.es,
+            note=f"Volume by {item.volume_method}.",
         ),
     ]
 

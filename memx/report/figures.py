@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from memx.report.style import ImageFormat, Theme, halo, render
+from memx.report.style import ImageFormat, Theme, render
 
 SINGLE = (4.8, 3.1)
 
@@ -49,65 +49,6 @@ def learning_curves(
             panel.yaxis.set_major_locator(MaxNLocator(4))
 
     return render(draw, (4.8, 4.2) if len(val_dice) else SINGLE, format=format, dark=dark)
-
-
-def area_curve(
-    values: Sequence[float],
-    *,
-    unit: str,
-    quantity: str = "LV area",
-    fps: float | None = None,
-    ed: int | None = None,
-    es: int | None = None,
-    reference: Sequence[float] | None = None,
-    format: ImageFormat = "svg",
-    dark: bool = False,
-) -> bytes:
-    """Area or volume (t,) against time, in seconds where `fps` is known and in frames where not, with ED and ES marked.
-
-    Frames at 0 or NaN, where nothing was found, leave gaps. `reference` (t,) is drawn dashed.
-    """
-    curve = np.asarray(values, dtype=np.float64)
-    for name, frame in (("ed", ed), ("es", es)):
-        if frame is not None and not 0 <= frame < len(curve):
-            raise ValueError(f"{name} is {frame}; the curve has frames 0 to {len(curve) - 1}")
-    if reference is not None:
-        _same_length("values", values, "reference", reference)
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        axes = figure.subplots()
-        time = np.arange(len(curve)) / (fps or 1.0)
-        if reference is not None:
-            axes.plot(time, reference, color=theme.muted, linestyle="--", linewidth=1.4, label="reference")
-        shown = np.where(curve > 0, curve, np.nan)
-        label = "prediction" if reference is not None else None
-        axes.plot(time, shown, color=theme.first, marker="o" if len(curve) <= 60 else None, markersize=3, label=label)
-        for name, frame, colour, lift in (("ED", ed, theme.second, 1), ("ES", es, theme.third, -1)):
-            if frame is not None:
-                axes.axvline(time[frame], color=colour, linewidth=1, linestyle=":")
-                axes.plot(time[frame], curve[frame], "o", color=colour, markersize=8)
-                text = f"{name}  {curve[frame]:.4g} {unit}"
-                late = time[frame] > 0.6 * time[-1]
-                axes.annotate(
-                    text,
-                    (time[frame], curve[frame]),
-                    xytext=(-8 if late else 8, 11 * lift),
-                    textcoords="offset points",
-                    ha="right" if late else "left",
-                    va="center",
-                    color=colour,
-                    weight="bold",
-                    path_effects=halo(theme),
-                )
-        axes.margins(x=0.03, y=0.2)
-        axes.set_title(f"{quantity} ({unit})")
-        axes.set_xlabel("time (s)" if fps else "frame")
-        if not fps:
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        if reference is not None:
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0, columnspacing=1)
-
-    return render(draw, SINGLE, format=format, dark=dark)
 
 
 def dice_distribution(

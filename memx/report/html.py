@@ -89,11 +89,15 @@ class Video:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Figures and videos side by side, below each other on a phone."""
+    """Figures and videos side by side, below each other on a phone.
+
+    pairs  two a row, as a clip that plays and its curves
+    """
 
     title: str
     items: Sequence[Figure | Video]
     note: str = ""
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,7 +226,7 @@ def _gallery(section: Gallery) -> str:
         note = f"<small>{escape(item.note)}</small>" if item.note else ""
         body = _figure(item) if isinstance(item, Figure) else _video(item)
         items.append(f"<figure>{body}<figcaption>{escape(item.title)}{note}</figcaption></figure>")
-    return f'<div class="gallery">{"".join(items)}</div>'
+    return f'<div class="gallery{" pairs" if section.pairs else ""}">{"".join(items)}</div>'
 
 
 def _text(section: Text) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -13,13 +14,23 @@ from torch import Tensor
 from memx.report.legend import COLOURS, PAPER, Colour, Picture, captioned, colour_of, strip
 from memx.report.overlay_video import OverlayVideo
 
-__all__ = ["OverlayVideo", "contact_sheet", "draw_overlay", "paint"]
+__all__ = ["Layer", "OverlayVideo", "contact_sheet", "draw_overlay", "paint", "paint_layers"]
 
 Frame = Float[Tensor, "c y x"] | Float[np.ndarray, "c y x"]
 Mask = UInt8[np.ndarray, "y x"]
 
 _HALO = 0.35  # darkness of the rim that sets a line off from bright tissue
 _SMOOTH = 1.2  # standard deviation in mask pixels that takes the staircase out of an outline
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Masks of one origin, such as the model's or the truth, and how they are drawn; as the arguments of `paint`."""
+
+    mask: Mask
+    structures: Mapping[str, int]
+    colours: Sequence[Colour] = COLOURS
+    alpha: float = 0.12
 
 
 def draw_overlay(
@@ -61,23 +72,19 @@ def paint(
     min_side: int = 480,
 ) -> Picture:
     """The enlarged frame with tints and contours and nothing else, RGB uint8; arguments as in `draw_overlay`."""
-    pixels, labels = np.asarray(frame, np.float32), np.asarray(mask)
-    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or labels.shape != pixels.shape[1:]:
-        raise ValueError(f"frame and mask: want (1 or 3, y, x) and (y, x), got {pixels.shape} and {labels.shape}")
-    scale = _scale(labels.shape, min_side)
+    return paint_layers(frame, [Layer(mask, structures, colours, alpha)], min_side=min_side)
+
+
+def paint_layers(frame: Frame, layers: Sequence[Layer], *, min_side: int = 480) -> Picture:
+    """The enlarged frame with the tints and contours of several masks, the last on top; RGB uint8."""
+    pixels = np.asarray(frame, np.float32)
+    for labels in (np.asarray(layer.mask) for layer in layers):
+        if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or labels.shape != pixels.shape[1:]:
+            raise ValueError(f"frame and mask: want (1 or 3, y, x) and (y, x), got {pixels.shape} and {labels.shape}")
+    scale = _scale(pixels.shape[1:], min_side)
     picture = _enlarge(pixels, scale)
-    line = max(1.0, min(picture.shape[:2]) / 320)
-    for label in sorted(structures.values(), reverse=True):
-        inside = labels == label
-        if not inside.any():
-            continue
-        near = _neighbourhood(inside)
-        part = picture[tuple(slice(axis.start * scale, axis.stop * scale) for axis in near)]
-        distance = _signed_distance(inside[near], scale)
-        colour = np.array(colour_of(label, colours), np.float32) / 255
-        _blend(part, colour, alpha * np.clip(distance + 0.5, 0, 1))
-        _blend(part, np.zeros(3, np.float32), _HALO * np.clip(line / 2 + 1.5 - np.abs(distance), 0, 1))
-        _blend(part, colour, np.clip(line / 2 + 0.5 - np.abs(distance), 0, 1))
+    for layer in layers:
+        _draw(layer, picture, scale)
     return (picture * 255 + 0.5).astype(np.uint8)
 
 
@@ -112,6 +119,22 @@ def contact_sheet(
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = tile
     return np.concatenate([sheet, strip(sheet.shape[1], structures, colours, "")])
+
+
+def _draw(layer: Layer, picture: Float[np.ndarray, "y x 3"], scale: int) -> None:
+    """Draw a layer into a picture that is `scale` times its mask's size."""
+    line = max(1.0, min(picture.shape[:2]) / 320)
+    for label in sorted(layer.structures.values(), reverse=True):
+        inside = np.asarray(layer.mask) == label
+        if not inside.any():
+            continue
+        near = _neighbourhood(inside)
+        part = picture[tuple(slice(axis.start * scale, axis.stop * scale) for axis in near)]
+        distance = _signed_distance(inside[near], scale)
+        colour = np.array(colour_of(label, layer.colours), np.float32) / 255
+        _blend(part, colour, layer.alpha * np.clip(distance + 0.5, 0, 1))
+        _blend(part, np.zeros(3, np.float32), _HALO * np.clip(line / 2 + 1.5 - np.abs(distance), 0, 1))
+        _blend(part, colour, np.clip(line / 2 + 0.5 - np.abs(distance), 0, 1))
 
 
 def _scale(size: tuple[int, ...], min_side: int) -> int:

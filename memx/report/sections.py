@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from io import BytesIO
 from typing import Any
-
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
 
 from memx.metrics.rows import Row
 from memx.metrics.scores import SHOWN, Scores
 from memx.metrics.summaries import Summary
+from memx.metrics.temporal import CLIP_MEASURES, DEFINITIONS
 from memx.report.agreement_figures import ef_bland_altman, ef_scatter
-from memx.report.figures import area_curve, dice_distribution, learning_curves
-from memx.report.html import Code, Data, Figure, Gallery, Section, Table, Text, Tile, Tiles
+from memx.report.curve_figures import Course, Curve, dice_course, time_curves
+from memx.report.figures import dice_distribution, learning_curves
+from memx.report.html import Code, Data, Figure, Gallery, Section, Table, Text, Tile, Tiles, Video
+from memx.report.shown_clip import ShownClip
 
 
-def score_sections(scores: Scores, *, worst: int = 10) -> list[Section]:
-    """An evaluation: headline figures, summary table, agreement of EF, all Dice, the worst cases, the protocol."""
-    found: list[Section] = [score_tiles(scores), score_table(scores), *ef_galleries(scores)]
+def score_sections(scores: Scores, worst: Sequence[ShownClip] = ()) -> list[Section]:
+    """An evaluation: headline figures, agreement of EF, the worst clips and masks, all Dice, the protocol."""
+    found: list[Section] = [score_tiles(scores), score_table(scores)]
+    if worst:
+        found.append(clip_gallery(worst, scores.titles["dice"]))
+    found += ef_galleries(scores)
     if any(row.dice is not None for row in scores.rows):
-        found += [dice_figure(scores), worst_table(scores, worst)]
+        found += [worst_table(scores), dice_figure(scores)]
+    if scores.dice_by_frame:
+        found += [course_figure(scores), course_table(scores)]
     return [*found, Text("Protocol", scores.description), Data("scores", scores.as_dict())]
+
+
+def clip_gallery(clips: Sequence[ShownClip], dice: str) -> Gallery:
+    """Clips that play with both outlines, each beside its curves; `dice` is what the protocol calls its overlap."""
+    items = [item for clip in clips for item in (clip.video(dice), clip.curves())]
+    note = "Outlines in colour are predicted, those in white the truth, where a frame has labels."
+    return Gallery("The worst clips first", items, note, pairs=True)
 
 
 def score_tiles(scores: Scores) -> Tiles:
@@ -116,23 +126,38 @@ def worst_table(scores: Scores, limit: int = 10) -> Table:
         ]
         for row in scored[:limit]
     ]
-    return Table("Worst cases first", ["Case", "Structure", scores.titles["dice"], "HD95", "Remark"], rows)
+    return Table("The worst masks first", ["Case", "Structure", scores.titles["dice"], "HD95", "Remark"], rows)
 
 
-def frames_section(
-    title: str, frames: Sequence[UInt8[np.ndarray, "y x 3"]], captions: Sequence[str], note: str = ""
-) -> Gallery:
-    """Frames (y, x, 3) uint8 side by side, such as the worst cases with their contours; below each other on a phone.
+def course_figure(scores: Scores) -> Figure:
+    """Mean Dice frame by frame over the clips of which every frame was scored."""
+    courses = {}
+    for structure in dict.fromkeys(item.structure for item in scores.dice_by_frame):
+        items = [item for item in scores.dice_by_frame if item.structure == structure and item.mean is not None]
+        intervals = [item.interval for item in items if item.interval is not None]
+        bounds = list(zip(*intervals, strict=True)) if items and len(intervals) == len(items) else [None, None]
+        courses[structure] = Course(
+            [int(dict(item.by)["frame"]) for item in items],
+            [item.mean for item in items if item.mean is not None],
+            *bounds,
+        )
+    title = scores.titles["dice"]
+    clips = len({(course.patient, course.view) for course in scores.clips})
+    band = f", with its {scores.level:.0%} interval over patients" if scores.draws else ""
+    alt = f"Mean {title} of {', '.join(courses)} over {clips} clips, frame by frame"
+    note = f"Mean over the {clips} clips of which every frame was scored{band}."
+    return Figure.drawn(f"{title} over time", partial(dice_course, courses, quantity=title), alt, note)
 
-    The first line of a caption is its title, the rest is set small.
-    """
-    figures = []
-    for frame, caption in zip(frames, captions, strict=True):
-        head, _, rest = caption.partition("\n")
-        buffer = BytesIO()
-        Image.fromarray(frame).save(buffer, "png", optimize=True)
-        figures.append(Figure(head, buffer.getvalue(), caption.replace("\n", ", "), rest))
-    return Gallery(title, figures, note)
+
+def course_table(scores: Scores) -> Table:
+    """Drift of Dice and roughness of the area curves over those clips."""
+    rows = []
+    for structure in dict.fromkeys(item.structure for item in scores.clip_summaries):
+        items = {item.metric: item for item in scores.clip_summaries if item.structure == structure}
+        rows.append([structure, *(_measure(items[name]) if name in items else "–" for name in CLIP_MEASURES)])
+    columns = ["Structure", *(scores.titles[name] for name in CLIP_MEASURES)]
+    note = "; ".join(f"{name.replace('_', ' ')}: {text}" for name, text in DEFINITIONS.items())
+    return Table("Drift and roughness", columns, rows, f"{note[0].upper()}{note[1:]}.")
 
 
 def learning_section(
@@ -146,20 +171,15 @@ def learning_section(
     return Figure.drawn("Learning curves", draw, "Training loss and validation Dice over iterations")
 
 
-def curve_section(
-    values: Sequence[float],
-    *,
-    unit: str,
-    quantity: str = "LV area",
-    fps: float | None = None,
-    ed: int | None = None,
-    es: int | None = None,
-    reference: Sequence[float] | None = None,
-    note: str = "",
-) -> Figure:
-    """An area or volume curve with end diastole and end systole marked."""
-    draw = partial(area_curve, values, unit=unit, quantity=quantity, fps=fps, ed=ed, es=es, reference=reference)
-    return Figure.drawn(f"{quantity} over time", draw, f"{quantity} of {len(values)} frames in {unit}", note)
+def overlay_gallery(
+    overlay: bytes, curves: Sequence[Curve], *, fps: float | None, ed: int | None, es: int | None, note: str
+) -> Gallery:
+    """A segmented clip that plays, beside curves such as area and volume with end diastole and end systole marked."""
+    names = " and ".join(curve.quantity for curve in curves)
+    draw = partial(time_curves, curves, fps=fps, ed=ed, es=es)
+    figure = Figure.drawn(f"{names} over time", draw, f"{names} of {len(curves[0].values)} frames", note)
+    video = Video("Overlay", overlay, "Masks of the model; nobody has checked them.")
+    return Gallery("Overlay and curves", [video, figure], pairs=True)
 
 
 def environment_section(environment: Mapping[str, Any]) -> Table:
@@ -183,8 +203,16 @@ def _tile(item: Summary, label: str, digits: int, level: str) -> Tile:
     return Tile(label, f"{item.mean:.{digits}f}{unit}", interval)
 
 
+def _measure(item: Summary) -> str:
+    if item.mean is None:
+        return "–"
+    form = "{:+.4f}" if item.metric == "dice_slope" else "{:.3f}"
+    interval = "" if item.interval is None else "\n" + " to ".join(form.format(end) for end in item.interval)
+    return f"{form.format(item.mean)}{interval}".replace("-", "−")
+
+
 def _case(row: Row) -> str:
-    phase = row.phase if row.phase != "other" else f"frame {row.frame}"
+    phase = row.phase if row.phase != "other" else f"frame {row.clip_frame + 1}"
     return " ".join(filter(None, (row.patient, row.view, phase)))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from memx.report import agreement_figures, figures
+from memx.report import agreement_figures, curve_figures, figures
+from memx.report.curve_figures import Course, Curve
 from memx.report.style import DARK, LIGHT
 
 FRAMES = [np.full((20, 30, 3), 40 * place, np.uint8) for place in range(5)]
@@ -17,11 +18,16 @@ DRAWS = {
         figures.learning_curves, [1, 2, 3, 4], [1.0, 0.7, 0.6, 0.5], val_iterations=[2, 4], val_dice=[0.5, 0.8]
     ),
     "learning, no validation": partial(figures.learning_curves, [1], [1.0]),
-    "area": partial(figures.area_curve, [5.0, 3.0, 2.0, 4.0], unit="cm²", fps=30.0, ed=0, es=2),
-    "area, missed frames": partial(
-        figures.area_curve, [5.0, 0.0, float("nan"), 4.0], unit="px", reference=[5, 4, 3, 4]
+    "area": partial(curve_figures.time_curves, [Curve("area", "cm²", [5.0, 3.0, 2.0, 4.0])], fps=30.0, ed=0, es=2),
+    "area and volume, missed frames": partial(
+        curve_figures.time_curves,
+        [Curve("area", "px", [5.0, 0.0, float("nan"), 4.0], {0: 5.0, 3: 4.0}), Curve("volume", "ml", [9.0, 8, 7, 6])],
     ),
-    "area, one frame": partial(figures.area_curve, [5.0], unit="px", ed=0, es=0),
+    "area, one frame": partial(curve_figures.time_curves, [Curve("area", "px", [5.0])], ed=0, es=0),
+    "course": partial(
+        curve_figures.dice_course,
+        {"LV": Course([0, 1], [0.9, 0.8], [0.85, 0.7], [0.95, 0.9]), "LA": Course([0], [0.5])},
+    ),
     "dice": partial(figures.dice_distribution, {"LV": [("a", 0.9), ("b", 0.95)], "LA": [("a", 0.0), ("b", 1.0)]}),
     "dice, one mask": partial(figures.dice_distribution, {"LV": [("a", 1.0)]}),
     "dice, one missed": partial(
@@ -40,7 +46,7 @@ DRAWS = {
 def test_every_public_figure_is_drawn_here():
     public = {
         name
-        for module in (figures, agreement_figures)
+        for module in (figures, agreement_figures, curve_figures)
         for name, item in vars(module).items()
         if inspect.isfunction(item) and item.__module__ == module.__name__ and not name.startswith("_")
     }
@@ -80,7 +86,13 @@ def test_refuses_by_name():
     with pytest.raises(ValueError, match="iterations has 2 items and train_loss 1"):
         figures.learning_curves([1, 2], [0.5])
     with pytest.raises(ValueError, match="es is 4; the curve has frames 0 to 2"):
-        figures.area_curve([1.0, 2.0, 3.0], unit="px", ed=0, es=4)
+        curve_figures.time_curves([Curve("area", "px", [1.0, 2.0, 3.0])], ed=0, es=4)
+    with pytest.raises(ValueError, match="truth is -1; the curve has frames 0 to 0"):
+        curve_figures.time_curves([Curve("area", "px", [1.0], {-1: 2.0})])
+    with pytest.raises(ValueError, match="all of one length"):
+        curve_figures.time_curves([Curve("area", "px", [1.0]), Curve("volume", "ml", [1.0, 2.0])])
+    with pytest.raises(ValueError, match="at least one structure"):
+        curve_figures.dice_course({})
     with pytest.raises(ValueError, match="at least one pair"):
         agreement_figures.ef_scatter([], [], method="Simpson biplane")
     with pytest.raises(ValueError, match="truth has 2 items and prediction 1"):
