@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
@@ -56,6 +57,25 @@ def trained(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("cli") / "run"
     run_training(Recipe.load("gdkvm_phantom", [f"data.root={phantom_root}", *TINY]), out=out)
     return out
+
+
+def test_a_runs_report_shows_the_best_weights_on_the_validation_patients(trained: Path) -> None:
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    for words in (
+        "Learning curves",
+        "Validation patients",
+        "they flatter them",
+        "The worst clips first",
+        "data:video/mp4",
+    ):
+        assert words in page
+    best = max(float(row["validation_dice"]) for row in read_history(trained) if row["validation_dice"])
+    assert f'<dd class="value">{best:.3f}</dd>' in page.split("Scores</h2>")[0].split("at a glance</h2>")[-1]
+
+
+def read_history(run: Path) -> list[dict[str, str]]:
+    with (run / "history.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def test_list_names_everything(run) -> None:
