@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from memx.cli import main
 from memx.memory.laws import LAWS, BrokenLawError
 
 pytestmark = pytest.mark.usefixtures("own_registry")
@@ -20,22 +18,14 @@ QUICK = ("--examples", "3")
 
 
 @pytest.fixture
-def check(capsys, monkeypatch, tmp_path):
+def check(command, monkeypatch, tmp_path):
     """Runs `memx check` in a folder of its own; gives exit status and both outputs."""
 
     def run(*words, **files):
         for name, text in files.items():
             (tmp_path / f"{name}.py").write_text(text)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("COLUMNS", "100")
-        monkeypatch.setattr(sys, "argv", ["memx", "check", *words])
-        capsys.readouterr()
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        out, err = capsys.readouterr()
+        status, out, err = command("check", *words, columns=100)
         assert {path.name for path in tmp_path.iterdir()} >= {f"{name}.py" for name in files}
         assert not (tmp_path / ".hypothesis").exists()
         return status, out, err

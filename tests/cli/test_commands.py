@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-
-from memx.cli import main
 
 TINY = [
     "model.image_encoder.width=8",
@@ -30,23 +27,9 @@ TINY = [
 ]
 
 
-def memx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
-    """Run a command in this process; gives exit status, standard output and standard error."""
-    monkeypatch.setattr(sys, "argv", ["memx", *words])
-    monkeypatch.setenv("COLUMNS", "200")
-    capsys.readouterr()
-    try:
-        main()
-        status = 0
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    return lambda *words: memx(capsys, monkeypatch, *words)
+def run(command):
+    return command
 
 
 @pytest.fixture(scope="module")

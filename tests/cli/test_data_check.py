@@ -5,33 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from memx.cli import main
 
-
-@pytest.fixture
-def memx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Run a command in an empty folder; gives exit status, standard output and standard error."""
+@pytest.fixture(autouse=True)
+def _empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-
-    def run(*words: object, columns: int = 120) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["memx", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", str(columns))
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -45,9 +28,9 @@ def damaged(phantom_root: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_a_clean_data_set_passes(memx, phantom_root: Path, tmp_path: Path) -> None:
+def test_a_clean_data_set_passes(command, phantom_root: Path, tmp_path: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in phantom_root.rglob("*")}
-    status, out, _ = memx("data", "check", phantom_root)
+    status, out, _ = command("data", "check", phantom_root)
     assert status == 0, out
     for words in ("layout camus", "2CH 6  4CH 6", "myocardium", "EF", "splits", "✓"):
         assert words in out, out
@@ -56,9 +39,9 @@ def test_a_clean_data_set_passes(memx, phantom_root: Path, tmp_path: Path) -> No
     assert before == {file: file.stat().st_mtime_ns for file in phantom_root.rglob("*")}, "the data set was changed"
 
 
-def test_errors_give_status_1_in_every_form(memx, damaged: Path, tmp_path: Path) -> None:
+def test_errors_give_status_1_in_every_form(command, damaged: Path, tmp_path: Path) -> None:
     """The table, the CSV and the JSON tell the same; a red frame marks nothing that could not be read."""
-    status, out, _ = memx("data", "check", damaged, "--out", "found", "--json")
+    status, out, _ = command("data", "check", damaged, "--out", "found", "--json")
     assert status == 1
     report = json.loads(out)
     assert report["errors"] >= 6
@@ -71,9 +54,9 @@ def test_errors_give_status_1_in_every_form(memx, damaged: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_the_table_is_legible_at_both_widths(memx, damaged: Path, columns: int) -> None:
+def test_the_table_is_legible_at_both_widths(command, damaged: Path, columns: int) -> None:
     """No line is wider than the terminal, and files and words are not broken apart without need."""
-    status, out, _ = memx("data", "check", damaged, "--out", "found", columns=columns)
+    status, out, _ = command("data", "check", damaged, "--out", "found", columns=columns)
     assert status == 1
     shown = [line for line in out.splitlines() if not line.startswith("  wrote") and str(damaged) not in line]
     assert max(map(len, shown)) <= columns
@@ -82,9 +65,9 @@ def test_the_table_is_legible_at_both_widths(memx, damaged: Path, columns: int) 
     assert "and 2 more" in out, out
 
 
-def test_the_sheet_shows_clips_in_square_pixels(memx, phantom_root: Path) -> None:
+def test_the_sheet_shows_clips_in_square_pixels(command, phantom_root: Path) -> None:
     """Pixels of CAMUS are twice as wide as high: a sector drawn as it is stored would be half as wide."""
-    memx("data", "check", phantom_root, "--out", "found")
+    command("data", "check", phantom_root, "--out", "found")
     with Image.open("found/sheet.png") as image:
         sheet = np.asarray(image.convert("RGB")).astype(int)
     assert min(sheet.shape[:2]) > 500
@@ -92,24 +75,24 @@ def test_the_sheet_shows_clips_in_square_pixels(memx, phantom_root: Path) -> Non
     assert yellow.sum() > 500, "the ventricles have contours"
 
 
-def test_info_reads_no_pixels(memx, damaged: Path) -> None:
+def test_info_reads_no_pixels(command, damaged: Path) -> None:
     for file in damaged.rglob("*_half_sequence_gt.nii.gz"):
         file.write_bytes(b"")
-    status, out, _ = memx("data", "info", damaged)
+    status, out, _ = command("data", "info", damaged)
     assert status == 0
     assert "patients" in out
     assert "memx data check" in out
-    status, out, _ = memx("data", "info", damaged, "--json")
+    status, out, _ = command("data", "info", damaged, "--json")
     assert json.loads(out)["summary"]["classes"] is None
 
 
-def test_split_writes_lists_once(memx, damaged: Path) -> None:
-    status, _, err = memx("data", "split", damaged)
+def test_split_writes_lists_once(command, damaged: Path) -> None:
+    status, _, err = command("data", "split", damaged)
     assert status == 2
     assert "--force" in err
     shutil.rmtree(damaged / "database_split")
     shares = ["--train", "0.5", "--val", "0.25", "--test", "0.25"]
-    status, out, _ = memx("data", "split", damaged, *shares, "--seed", "3")
+    status, out, _ = command("data", "split", damaged, *shares, "--seed", "3")
     assert status == 0
     assert "subgroup_validation.txt" in out
     assert "train       3 patients" in out
@@ -127,8 +110,8 @@ def test_split_writes_lists_once(memx, damaged: Path) -> None:
         ([".", "--layout", "folder", "other"], "write options of the layout as name=value"),
     ],
 )
-def test_mistakes_are_told(memx, words: list[str], says: str) -> None:
-    for command in ("check", "info", "split"):
-        status, _, err = memx("data", command, *words)
+def test_mistakes_are_told(command, words: list[str], says: str) -> None:
+    for name in ("check", "info", "split"):
+        status, _, err = command("data", name, *words)
         assert status == 2, err
         assert says in err

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
-from memx.cli import main
 from memx.cli.show import hanging
 
 
 @pytest.fixture
-def show(capsys, monkeypatch):
+def show(command):
     def run(*words):
-        monkeypatch.setenv("COLUMNS", "80")
-        monkeypatch.setattr(sys, "argv", ["memx", "show", *words])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        out, err = capsys.readouterr()
+        status, out, err = command("show", *words, columns=80)
         return status, out, " ".join(err.split())
 
     return run

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ import pytest
 import torch
 
 import memx
-from memx.cli import main
 from memx.engine.checkpoint import save_weights
 from memx.errors import UserError
 from memx.export import Format
@@ -52,21 +51,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in this process; gives exit status, standard output and standard error."""
-
-    def command(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["memx", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "300")
-        capsys.readouterr()
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return command
+def run(command: Run) -> Run:
+    return partial(command, columns=300)
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from memx.cli import main
 from memx.models.mask_propagator import MaskPropagator
 
 FIGURES = {"gates.png", "gate_curves.png", "state.png", "readout.png"}
@@ -20,44 +19,33 @@ NUMBERS = {"frames.csv", "numbers.npz", "summary.json", "report.html"}
 
 
 @pytest.fixture
-def memx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run a command in this process; gives exit status, standard output and standard error."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["memx", "inspect", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "200")
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
+def inspect(command):
+    return partial(command, "inspect")
 
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_imported_weights_have_no_first_steps_and_data_are_looked_for_first(memx, run_of, clip, tmp_path: Path) -> None:
+def test_imported_weights_have_no_first_steps_and_data_are_looked_for_first(
+    inspect, run_of, clip, tmp_path: Path
+) -> None:
     run = shutil.copytree(run_of(), tmp_path / "imported")
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "imported": {"file": "x.pth"}}))
-    status, _, err = memx(run, clip, "--out", tmp_path / "out", "--steps", "3")
+    status, _, err = inspect(run, clip, "--out", tmp_path / "out", "--steps", "3")
     assert (status, "say --start trained" in err) == (2, True)
     words = ("--steps", "3", "--start", "trained", f"data.root={tmp_path / 'nowhere'}")
-    status, _, err = memx(run, clip, "--out", tmp_path / "out", *words)
+    status, _, err = inspect(run, clip, "--out", tmp_path / "out", *words)
     assert (status, "nowhere" in err) == (2, True)
     assert "frames" not in err, "the clip is not read before the data are found"
     assert not (tmp_path / "out").exists()
 
 
-def test_everything_is_drawn_and_written(memx, run_of, clip, tmp_path: Path) -> None:
+def test_everything_is_drawn_and_written(inspect, run_of, clip, tmp_path: Path) -> None:
     run, out = run_of(), tmp_path / "out"
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    status, shown, err = memx(run, clip, "--out", out, "--steps", "3")
+    status, shown, err = inspect(run, clip, "--out", out, "--steps", "3")
     assert status == 0, err
     notes = [line for line in shown.splitlines() if line.startswith("note")]
     empty = "note   The model predicts nothing in this clip: there is no contour to draw."
@@ -96,9 +84,9 @@ def test_everything_is_drawn_and_written(memx, run_of, clip, tmp_path: Path) -> 
     ],
 )
 def test_a_memory_without_gates_or_matrix_shows_the_rest_and_says_so(
-    memory, left_out, says, memx, run_of, clip, tmp_path: Path
+    memory, left_out, says, inspect, run_of, clip, tmp_path: Path
 ) -> None:
-    status, shown, err = memx(run_of(memory), clip, "--out", tmp_path)
+    status, shown, err = inspect(run_of(memory), clip, "--out", tmp_path)
     assert status == 0, err
     assert says in shown
     assert ("meets no gates" in shown) == bool(left_out)
@@ -106,30 +94,32 @@ def test_a_memory_without_gates_or_matrix_shows_the_rest_and_says_so(
     assert says in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_new_inspection_takes_the_place_of_the_one_before(memx, run_of, clip, tmp_path: Path) -> None:
+def test_a_new_inspection_takes_the_place_of_the_one_before(inspect, run_of, clip, tmp_path: Path) -> None:
     """What it does not write anew goes, so that all that lies there is of one inspection; a user's file stays."""
     out = tmp_path / "out"
-    assert memx(run_of(), clip, "--out", out, "--steps", "2")[0] == 0
+    assert inspect(run_of(), clip, "--out", out, "--steps", "2")[0] == 0
     assert {"clip_gradients.png", "training_gradients.png", "steps.csv"} <= names(out)
     (out / "mine.png").write_bytes(b"")
-    status, _, err = memx(run_of("softmax"), clip, "--out", out)
+    status, _, err = inspect(run_of("softmax"), clip, "--out", out)
     assert status == 0, err
     assert names(out) == {"state.png", "readout.png", "mine.png"} | NUMBERS
     assert set(json.loads((out / "summary.json").read_text())["inspection"]) == names(out) - {"mine.png"}
 
 
-def test_a_folder_of_other_things_is_refused(memx, run_of, clip, tmp_path: Path) -> None:
+def test_a_folder_of_other_things_is_refused(inspect, run_of, clip, tmp_path: Path) -> None:
     """Such as that of `memx predict`, whose report would be written over."""
     (tmp_path / "report.html").write_text("mine")
     (tmp_path / "summary.json").write_text('{"clips": []}')
-    status, _, err = memx(run_of(), clip, "--out", tmp_path)
+    status, _, err = inspect(run_of(), clip, "--out", tmp_path)
     assert status == 2
     assert "holds other things than an inspection" in err
     assert names(tmp_path) == {"report.html", "summary.json"}
     assert (tmp_path / "report.html").read_text() == "mine"
 
 
-def test_a_model_whose_training_does_not_step_its_memory_is_told_so(memx, run_of, clip, tmp_path, monkeypatch) -> None:
+def test_a_model_whose_training_does_not_step_its_memory_is_told_so(
+    inspect, run_of, clip, tmp_path, monkeypatch
+) -> None:
     """Its frames are shown; of its gradients nothing is known, which is not to say that the gates are fixed."""
 
     def segment(self, video, objects=1, *, auxiliary=None):
@@ -139,7 +129,7 @@ def test_a_model_whose_training_does_not_step_its_memory_is_told_so(memx, run_of
 
     run, plain = run_of(), MaskPropagator.forward
     monkeypatch.setattr(MaskPropagator, "forward", segment)
-    status, shown, err = memx(run, clip, "--out", tmp_path, "--steps", "2")
+    status, shown, err = inspect(run, clip, "--out", tmp_path, "--steps", "2")
     assert status == 0, err
     assert shown.count("MaskPropagator does not call `step` of its memory") == 2
     assert "fixed numbers" not in shown
@@ -147,21 +137,21 @@ def test_a_model_whose_training_does_not_step_its_memory_is_told_so(memx, run_of
 
 
 def test_a_clip_from_elsewhere_and_a_file_of_weights(
-    memx, run_of, clip, phantom_root: Path, tmp_path: Path, monkeypatch
+    inspect, run_of, clip, phantom_root: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """A copy of the clip is none of the data set's files, so its true masks are not known; all else is there."""
     shutil.copy(clip, tmp_path / "mine.nii.gz")
     shutil.copy(run_of() / "last" / "model.safetensors", tmp_path / "weights.safetensors")
     monkeypatch.chdir(tmp_path)
-    status, shown, err = memx("weights.safetensors", "mine.nii.gz", f"data.root={phantom_root}")
+    status, shown, err = inspect("weights.safetensors", "mine.nii.gz", f"data.root={phantom_root}")
     assert status == 0, err
     assert "is no clip of the run's data set" in shown
     assert names(tmp_path / "inspect" / "weights_mine") == FIGURES | NUMBERS
 
 
-def test_several_objects_have_figures_of_their_own(memx, run_of, clip, tmp_path: Path) -> None:
+def test_several_objects_have_figures_of_their_own(inspect, run_of, clip, tmp_path: Path) -> None:
     run = run_of("gated_delta", "data.structures={lv: [1], la: [3]}", "model.identities=2")
-    status, _, err = memx(run, clip, "--out", tmp_path)
+    status, _, err = inspect(run, clip, "--out", tmp_path)
     assert status == 0, err
     assert {"gates_lv.png", "gates_la.png", "gate_curves_la.png", "clip_gradients_la.png", "readout.png"} <= names(
         tmp_path
@@ -187,10 +177,10 @@ def test_several_objects_have_figures_of_their_own(memx, run_of, clip, tmp_path:
         (["RUN", "CLIP", "data.root=nowhere", "--steps", "2"], "nowhere"),
     ],
 )
-def test_mistakes_get_one_message_and_status_2(words, says, memx, run_of, clip, tmp_path: Path, monkeypatch) -> None:
+def test_mistakes_get_one_message_and_status_2(words, says, inspect, run_of, clip, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     known = {"RUN": run_of(), "CLIP": clip, "FOLDER": clip.parent}
-    status, _, err = memx(*[known.get(word, word) for word in words])
+    status, _, err = inspect(*[known.get(word, word) for word in words])
     assert status == 2
     assert says in err, err
     assert "Traceback" not in err

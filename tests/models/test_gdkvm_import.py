@@ -6,8 +6,7 @@ import hashlib
 import json
 import pickle
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -18,7 +17,6 @@ import torch
 from torch import Tensor
 
 import memx
-from memx.cli import main
 from memx.engine.foreign import Foreign, read_foreign
 from memx.engine.gdkvm_import import fit, import_gdkvm, provenance, recipe_of
 from memx.engine.run import RunFolder
@@ -56,21 +54,6 @@ def imported(released, tmp_path_factory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def cli(capsys, monkeypatch) -> Callable[..., tuple[int, str, str]]:
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["memx", *words])
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
-
-
 def assert_golden(run: Path, release: str, rules) -> None:
     golden = np.load(FIXTURES / f"{release}.npz")
     with torch.no_grad():
@@ -101,7 +84,7 @@ def test_the_manifest_says_where_the_weights_are_from(imported):
     assert source["sha256"] in (imported / "report.html").read_text()
 
 
-def test_a_training_checkpoint_of_the_2025_release(released, rules, cli, tmp_path):
+def test_a_training_checkpoint_of_the_2025_release(released, rules, command, tmp_path):
     weight = torch.nn.Parameter(torch.zeros(3))
     optimizer = torch.optim.AdamW([weight])
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2])
@@ -118,13 +101,13 @@ def test_a_training_checkpoint_of_the_2025_release(released, rules, cli, tmp_pat
         tmp_path / "ckpt.pth",
     )
     words = [str(tmp_path / "ckpt.pth"), "--out", str(tmp_path / "run")]
-    status, out, err = cli("import", "gdkvm", *words)
+    status, out, err = command("import", "gdkvm", *words)
     assert status == 0, err
     assert "`weights`, as the trainer of the 2025 release writes them" in out
     assert "run as gdkvm_release_2025" in out
     assert "num_batches_tracked" in out
     assert_golden(tmp_path / "run", "raw_tiled", rules)
-    assert cli("import", "gdkvm", *words)[0] == 2  # there is a run here already
+    assert command("import", "gdkvm", *words)[0] == 2  # there is a run here already
 
 
 @pytest.mark.parametrize(
@@ -230,7 +213,7 @@ def test_a_checkpoint_of_another_precision_keeps_its_sinusoids(dtype, released, 
             fit({**stored, name: wrong}, model, "x")
 
 
-def test_what_memx_wrote_itself_is_not_imported(imported, model, cli, tmp_path):
+def test_what_memx_wrote_itself_is_not_imported(imported, model, command, tmp_path):
     """As a file of weights, a run folder or a state dict: its recipe would be lost."""
     torch.save({"model": model.state_dict(), "scaler": {}}, tmp_path / "x.pth")
     for taken, says in (
@@ -238,20 +221,20 @@ def test_what_memx_wrote_itself_is_not_imported(imported, model, cli, tmp_path):
         (imported / "model.safetensors", "model.safetensors: a file of memx, with its recipe inside; `memx.load` and"),
         (tmp_path / "x.pth", "its tensors have memx's names, not the releases': "),
     ):
-        status, _, err = cli("import", "gdkvm", str(taken), "--out", str(tmp_path / "run"))
+        status, _, err = command("import", "gdkvm", str(taken), "--out", str(tmp_path / "run"))
         assert status == 2
         assert says in err, err
         assert "memx.load" in err
         assert not (tmp_path / "run").exists()
 
 
-def test_every_tensor_that_does_not_fit_is_named(released, cli, tmp_path):
+def test_every_tensor_that_does_not_fit_is_named(released, command, tmp_path):
     bad = {name: tensor for name, tensor in released.items() if name not in ("A_log", "KPFF.layer1.bias")}
     bad["mask_decoder.pred.weight"] = torch.zeros(2, 128, 1, 1)
     bad["image_encoder.layer4.0.conv1.weight"] = torch.zeros(1)
     bad["dt_bias"] = torch.full((8,), torch.nan)
     torch.save({"weights": bad}, tmp_path / "bad.pth")
-    status, _, err = cli("import", "gdkvm", str(tmp_path / "bad.pth"), "--out", str(tmp_path / "deep" / "run"))
+    status, _, err = command("import", "gdkvm", str(tmp_path / "bad.pth"), "--out", str(tmp_path / "deep" / "run"))
     assert status == 2
     for line in (
         "missing: A_log (ours: memory.A_log) [8]",
@@ -280,13 +263,13 @@ class Planted:
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "pickle"])
-def test_code_in_a_checkpoint_is_not_run(legacy, cli, tmp_path):
+def test_code_in_a_checkpoint_is_not_run(legacy, command, tmp_path):
     content = {"weights": {"A_log": torch.zeros(8)}, "args": Planted(tmp_path / "planted")}
     if legacy:
         (tmp_path / "x.pth").write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, tmp_path / "x.pth")
-    status, _, err = cli("import", "gdkvm", str(tmp_path / "x.pth"), "--out", str(tmp_path / "run"))
+    status, _, err = command("import", "gdkvm", str(tmp_path / "x.pth"), "--out", str(tmp_path / "run"))
     assert status == 2
     assert "refused" in err
     assert "weights_only=False" not in err
@@ -342,26 +325,26 @@ def test_a_failed_write_leaves_nothing(released, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_imported_run_predicts_and_is_scored(imported, phantom_root, cli, tmp_path):
+def test_an_imported_run_predicts_and_is_scored(imported, phantom_root, command, tmp_path):
     clip = np.random.default_rng(0).integers(0, 255, (40, 56, 3)).astype(np.uint8)
     nib.save(nib.Nifti1Image(clip, np.eye(4)), tmp_path / "clip.nii.gz")
     words = [str(tmp_path / "clip.nii.gz"), "data.size=64", "--crop", "none", "--out", str(tmp_path / "out")]
-    status, out, err = cli("predict", str(imported), *words)
+    status, out, err = command("predict", str(imported), *words)
     assert status == 0, err
     assert "EF" in out
     masks = nib.load(tmp_path / "out" / "clip" / "masks.nii.gz")
     assert masks.shape == (40, 56, 3)
     data = [f"data.root={phantom_root}", "data.size=32", "evaluate.bootstrap=20"]
-    status, out, err = cli("eval", str(imported), *data, "--split", "val")
+    status, out, err = command("eval", str(imported), *data, "--split", "val")
     assert status == 0, err
     assert "Dice" in out
 
 
 @pytest.mark.slow
-def test_an_imported_run_is_exported(imported, rules, cli, tmp_path):
+def test_an_imported_run_is_exported(imported, rules, command, tmp_path):
     """Each format is held to the model before its file appears; the one that memx reads gives the golden numbers."""
     for kind, name, size in (("safetensors", "x.safetensors", ()), ("onnx", "x.onnx", ("--size", "64"))):
-        status, _, err = cli("export", str(imported), "--to", kind, "--out", str(tmp_path / name), *size)
+        status, _, err = command("export", str(imported), "--to", kind, "--out", str(tmp_path / name), *size)
         assert status == 0, err
     assert_golden(tmp_path / "x.safetensors", "exp_interleaved", rules)
     assert {p.name for p in tmp_path.iterdir()} == {"x.safetensors", "x.onnx"}

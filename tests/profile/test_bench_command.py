@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from memx.cli import main
 from memx.profile import ops_choice
 from memx.profile.ops_cases import SHAPES, OpShape
 
@@ -16,22 +15,10 @@ TINY = OpShape("tiny", 1, 9, 2, 4, 3)
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run a command in this process; gives exit status, standard output and standard error."""
+def run(command, monkeypatch: pytest.MonkeyPatch):
+    """Runs a command for which there is one tiny shape more."""
     monkeypatch.setattr(ops_choice, "SHAPES", (TINY, *SHAPES))
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def memx(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["memx", *words])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return memx
+    return partial(command, columns=100)
 
 
 def test_json_has_machine_settings_checks_samples_and_ratios(run, tmp_path: Path) -> None:
