@@ -61,7 +61,8 @@ class Figure:
     """An image (SVG, PNG, JPEG, GIF or WebP) with the words that stand for it.
 
     dark  replaces it on a dark page
-    wide  takes the whole width, as a sheet of frames does; else two figures that follow each other share a row
+    wide  takes the whole width, as a sheet of frames does, and on a phone scrolls within its box rather than shrink to
+          what nobody can read; else two figures that follow each other share a row
     """
 
     title: str
@@ -210,7 +211,8 @@ def _figure(section: Figure) -> str:
     dark = ""
     if section.dark is not None:
         dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(section.dark)}">'
-    return f'<picture>{dark}<img src="{data_uri(section.image)}" alt="{escape(section.alt)}"></picture>'
+    box = ' class="scroll" tabindex="0"' if section.wide else ""
+    return f'<picture{box}>{dark}<img src="{data_uri(section.image)}" alt="{escape(section.alt)}"></picture>'
 
 
 def _video(section: Video) -> str:
