@@ -116,6 +116,13 @@ class Evaluate(Section):
         description="Dice and IoU of each mask whole | of each row of a mask by itself, as GDKVM's 2025 code has them: "
         "only for comparison with its figures",
     )
+    frames: Literal["as_trained", "all"] = Field(
+        default="as_trained", description="frames of a clip that the model is shown: as data.sampling has them | all"
+    )
+    masks: Literal["as_trained", "ends", "all"] = Field(
+        default="as_trained",
+        description="labelled frames that are scored: as data.supervision has them | the first and the last | all",
+    )
     bootstrap: int = Field(
         default=1000, ge=0, description="patient-level bootstrap draws of the 95% intervals; 0: none"
     )

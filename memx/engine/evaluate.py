@@ -50,10 +50,12 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on a split.
 
-    Each clip is sampled and resized as the recipe says, run through the model, and the masks are brought back to the
-    clip's own size, where the protocol that the recipe names scores them. With `supervision: ends` the first and last
-    labelled frame are scored, else every labelled one. The `examples` clips of the lowest mean Dice are kept with
-    their frames. Raises DataError when the split is empty or holds no labels.
+    Each clip is sampled (`evaluate.frames`) and resized as the recipe says, run through the model, and the masks are
+    brought back to the clip's own size, where the protocol that the recipe names scores them: the first and the last
+    labelled frame, or all (`evaluate.masks`). A frame that was sampled several times is scored once.
+
+    The `examples` clips of the lowest mean Dice are kept with their frames. Raises DataError when the split is empty or
+    holds no labels.
     """
     layout, cases = find_cases(recipe, split)
     protocol = Protocol(
@@ -87,7 +89,8 @@ def evaluate(
 def _segment(model: VideoModel, recipe: Recipe, clip: Clip, device: str) -> tuple[Clip, Output]:
     """The frames that the recipe samples of a clip, at their own size, and what the model makes of them."""
     data = recipe.data
-    sampled = sample_frames(clip, data.frames, data.sampling, np.random.default_rng(recipe.seed))
+    sampling = "all" if recipe.evaluate.frames == "all" else data.sampling
+    sampled = sample_frames(clip, data.frames, sampling, np.random.default_rng(recipe.seed))
     small = resize_clip(sampled, data.size)
     video = with_channels(small.video, data.channels)[None].to(device)
     with inference_precision(device, recipe.train.precision):
@@ -96,11 +99,9 @@ def _segment(model: VideoModel, recipe: Recipe, clip: Clip, device: str) -> tupl
 
 def _pairs(recipe: Recipe, clip: Clip, output: Output) -> Iterator[Pair]:
     """A pair for every structure of every frame that is scored."""
-    if clip.labels is None or clip.labelled is None:
+    if clip.labels is None:
         return
-    labelled = clip.labelled.nonzero().flatten().tolist()
-    scored = labelled if recipe.data.supervision == "all" else sorted({*labelled[:1], *labelled[-1:]})
-    for t in scored:
+    for t in scored_frames(clip, recipe):
         predicted = label_map(output.logits[0, t : t + 1], clip.size)[0].cpu().numpy()
         truth = clip.labels[t].numpy()
         phase = "ED" if t == clip.ed else "ES" if t == clip.es else "other"
@@ -116,3 +117,19 @@ def _pairs(recipe: Recipe, clip: Clip, output: Output) -> Iterator[Pair]:
                 t,
                 clip.extra["frames"][t],
             )
+
+
+def scored_frames(clip: Clip, recipe: Recipe) -> list[int]:
+    """The frames of a sampled clip that are scored, each frame of the clip on disk once: at ED or ES, else at first."""
+    if clip.labelled is None:
+        return []
+    on_disk = clip.extra["frames"]
+    places: dict[int, int] = {}
+    for t in clip.labelled.nonzero().flatten().tolist():
+        if t == clip.ed or t == clip.es:
+            places[on_disk[t]] = t
+        else:
+            places.setdefault(on_disk[t], t)
+    found = sorted(places.values())
+    masks = recipe.data.supervision if recipe.evaluate.masks == "as_trained" else recipe.evaluate.masks
+    return found if masks == "all" else sorted({*found[:1], *found[-1:]})

@@ -19,7 +19,7 @@ from memx.models.build import build
 from memx.models.gdkvm_names import our_name, released_name
 from memx.recipe import Recipe
 from memx.report.html import Report, Table, write_report
-from memx.report.sections import environment_section, recipe_section
+from memx.report.sections import facts_section, recipe_section
 
 STEMS = ("mask_encoder.conv1.weight", "pixel_fuser.conv.weight")
 """Convolutions over an object's mask and the sum of the others'. Single-object networks lack the last input channel."""
@@ -221,7 +221,7 @@ def _write_report(run: RunFolder, source: Mapping[str, object], notes: tuple[str
         Table("Where the weights are from", ["Name", "Value"], facts, words=True),
         Table("What to know", ["Note"], [[f"{note}."] for note in notes], words=True),
         recipe_section(run.recipe.to_yaml()),
-        environment_section(environment()),
+        facts_section("Environment", environment()),
     ]
     title = f"{run.recipe.name}: imported weights"
     return write_report(run.path / "report.html", Report(title, sections, run.recipe.description.rstrip(".")))

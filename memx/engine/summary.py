@@ -16,9 +16,9 @@ from memx.engine.run import RunFolder
 from memx.files import atomic
 from memx.recipe import Recipe
 from memx.report.figures import worst_cases
-from memx.report.html import Report, Section, Table, Text, Tile, Tiles, write_report
+from memx.report.html import Report, Section, Text, Tile, Tiles, write_report
 from memx.report.sections import (
-    environment_section,
+    facts_section,
     learning_section,
     overlay_gallery,
     recipe_section,
@@ -48,8 +48,8 @@ def write_training_report(run: RunFolder, history: History, validation: Evaluati
         Text("Validation patients", _CHOSEN),
         *score_sections(validation.scores, validation.worst),
         recipe_section(run.recipe.to_yaml()),
-        Table("Data", ["Name", "Value"], [[k, str(v)] for k, v in manifest["data"].items()], words=True),
-        environment_section(manifest["environment"]),
+        facts_section("Data", manifest["data"]),
+        facts_section("Environment", manifest["environment"]),
     ]
     run.write_json(
         "metrics.json",
@@ -83,7 +83,7 @@ def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluati
         with atomic(folder / "worst.png") as part:
             part.write_bytes(worst_cases([clip.picture(clip.worst_frame) for clip in found.worst], captions, columns=3))
     sections = score_sections(scores, found.worst)
-    sections += [recipe_section(recipe.to_yaml()), environment_section(environment())]
+    sections += [recipe_section(recipe.to_yaml()), facts_section("Environment", environment())]
     report = Report(f"{recipe.name}: {split} patients", sections, _subtitle(recipe))
     return write_report(folder / "report.html", report)
 
@@ -93,7 +93,7 @@ def write_prediction_report(predictions: Sequence[Prediction], recipe: Recipe, p
     sections: list[Section] = []
     for item in predictions:
         sections += _prediction_sections(item)
-    sections += [recipe_section(recipe.to_yaml()), environment_section(environment())]
+    sections += [recipe_section(recipe.to_yaml()), facts_section("Environment", environment())]
     title = predictions[0].name if len(predictions) == 1 else f"{len(predictions)} clips"
     return write_report(path, Report(f"{title}: segmented by {recipe.name}", sections, f"Weights of {run.name}"))
 

@@ -204,8 +204,13 @@ class Trainer:
         return dice
 
     def validation(self) -> Evaluation:
-        """The current weights' scores on the validation split."""
-        return evaluate(self.model, self.recipe, "val", device=str(self.accelerator.device), examples=0)
+        """The current weights' scores on the validation split, of the frames that training takes.
+
+        They choose the weights, and so depend on nothing that the recipe's hash leaves out.
+        """
+        as_trained = self.recipe.evaluate.model_copy(update={"frames": "as_trained", "masks": "as_trained"})
+        recipe = self.recipe.model_copy(update={"evaluate": as_trained})
+        return evaluate(self.model, recipe, "val", device=str(self.accelerator.device), examples=0)
 
     def save(self) -> None:
         """Write a resumable checkpoint: `last/`."""

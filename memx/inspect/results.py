@@ -26,7 +26,7 @@ from memx.inspect.training_gradients import TrainingGradients
 from memx.recipe import Recipe
 from memx.report.html import Data, Figure, Report, Section, Text, Tile, Tiles, write_report
 from memx.report.inspect_figures import symbol
-from memx.report.sections import environment_section, recipe_section
+from memx.report.sections import facts_section, recipe_section
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def write_inspection(found: Inspection, folder: Path) -> Path:
         *figures,
         *([Text("What is not shown", "\n".join(found.notes))] if found.notes else []),
         recipe_section(found.recipe.to_yaml()),
-        environment_section(environment()),
+        facts_section("Environment", environment()),
         Data("inspection", summary),
     ]
     title = f"{found.record.name}: what the memory of {found.recipe.name} does"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ class Agreement:
             parts.append(f"Pearson r {self.r:.3f}{_brackets(self.r_interval, '.3f')}")
         if self.icc is not None:
             parts.append(f"ICC(2,1) {self.icc:.3f}{_brackets(self.icc_interval, '.3f')}")
-        return ", ".join(parts)
+        return re.sub(r"-(?=\d)", "−", ", ".join(parts))
 
 
 def agreement(truth: Sequence[float], prediction: Sequence[float], *, level: float = 0.95) -> Agreement | None:

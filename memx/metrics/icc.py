@@ -31,7 +31,7 @@ def intraclass_correlation(measured: ArrayLike, *, level: float = 0.95) -> Intra
     measured  (n, k): n subjects, each measured in the same k ways. MSR, MSC and MSE are the mean squares between
               subjects, between ways and of the remainder, of the analysis of variance without replication.
     level     of the interval, by the F distribution with Satterthwaite's degrees of freedom; there is none where all
-              ways agree exactly
+              ways agree exactly, and none where so little agrees (a figure far below 0) that no degree is left
 
     A constant difference between the ways lowers it, which Pearson's r does not see. None below two subjects and where
     the denominator is 0, as for figures that are all the same. Raises ValueError for other shapes and for figures that

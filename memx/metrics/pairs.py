@@ -33,6 +33,11 @@ class Pair:
     clip_frame: int | None = None
 
     @property
+    def on_disk(self) -> int:
+        """The frame's place in the whole clip."""
+        return self.frame if self.clip_frame is None else self.clip_frame
+
+    @property
     def place(self) -> str:
         return f"patient {self.patient or '?'}, view {self.view or '?'}, frame {self.frame}, {self.structure}"
 

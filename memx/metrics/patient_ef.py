@@ -28,14 +28,16 @@ def patient_ejection_fraction(patient: str, found: Mapping[tuple[str, str], Pair
     scaled = used[0] in spaced
     truth = [_volume([(pair.truth, pair.spacing) for pair in both], scaled) for both in pairs]
     guess = [_volume([(pair.prediction, pair.spacing) for pair in both], scaled) for both in pairs]
-    if truth[0].value == 0:
-        return "the true mask at ED is empty"
+    for phase, volume in zip(("ED", "ES"), truth, strict=True):
+        if volume.value == 0:
+            return f"the true mask at {phase} is empty"
+    missed = [phase for phase, volume in zip(("ED", "ES"), guess, strict=True) if volume.value == 0]
     reference = ejection_fraction(truth[0], truth[1])
-    prediction = ejection_fraction(guess[0], guess[1]) if guess[0].value > 0 else None
+    prediction = None if missed else ejection_fraction(guess[0], guess[1])
     notes = [reference.note and f"truth: {reference.note}"]
     notes.append(f"prediction: {prediction.note}" if prediction and prediction.note else "")
-    if prediction is None:
-        notes.append("prediction: empty at ED")
+    if missed:
+        notes.append(f"prediction: empty at {' and '.join(missed)}")
     return PatientEF(
         patient=patient,
         truth=reference.value,

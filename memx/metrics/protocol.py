@@ -81,15 +81,15 @@ class Protocol:
     def score(self, pairs: Iterable[Pair]) -> Scores:
         """Score pairs of masks; they are taken one at a time, and only ED and ES of `ef_structure` are kept.
 
-        Raises DataError naming patient, view, frame and structure for two shapes, masks that are not boolean, the same
-        mask twice, an unknown phase, and an empty set.
+        Raises DataError naming patient, view, frame and structure for two shapes, masks that are not boolean, a mask of
+        the clip on disk that comes twice, an unknown phase, and an empty set.
         """
         rows: list[Row] = []
         seen: set[tuple[str, str, str, int]] = set()
         phases: dict[str, dict[tuple[str, str], Pair]] = {}
         for pair in pairs:
             _check(pair)
-            key = (pair.patient, pair.view, pair.structure, pair.frame)
+            key = (pair.patient, pair.view, pair.structure, pair.on_disk)
             if key in seen:
                 raise DataError(f"{pair.place}: comes twice; every mask is scored once")
             seen.add(key)
@@ -144,7 +144,7 @@ def _row(pair: Pair, convention: Convention) -> Row:
         patient=pair.patient,
         view=pair.view,
         frame=pair.frame,
-        clip_frame=pair.frame if pair.clip_frame is None else pair.clip_frame,
+        clip_frame=pair.on_disk,
         phase=pair.phase,
         structure=pair.structure,
         outcome=outcomes[predicted, true],

@@ -40,7 +40,7 @@ class Row:
 class PatientEF:
     """The ejection fraction of one patient from the true and from the predicted masks, in percent.
 
-    prediction  None where the predicted mask at ED is empty: counted as missed
+    prediction  None where the predicted mask at ED or ES is empty: counted as missed, since a ventricle never is
     method      the same for both, with the view where it is of one view
     unit        of the four volumes
     """

@@ -201,7 +201,10 @@ class Scores:
 
     def _caption(self) -> str:
         summaries = [item for item in self.overall if item.metric == "dice"]
-        both, one = sum(item.n_both_empty for item in summaries), sum(item.n_one_empty for item in summaries)
+        both, one = (
+            sum(count or 0 for count in counts)
+            for counts in zip(*((item.n_both_empty, item.n_one_empty) for item in summaries), strict=True)
+        )
         interval = f", {self.level:.0%} interval over patients below" if self.draws else ""
         parts = [f"Means over masks{interval}."]
         if self.convention.warning:
@@ -212,7 +215,7 @@ class Scores:
             parts.append(f"Both empty in {both}: {self.convention.both_empty}.")
         parts += [f"EF by {method}: {item.words('points')}." for method, item in self.ef_agreement().items()]
         if missed := sum(self.ef_missed().values()):
-            parts.append(f"EF missed in {missed}: no predicted cavity at ED.")
+            parts.append(f"EF missed in {missed}: no predicted cavity at ED or ES.")
         return escape(" ".join(parts))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,8 @@ class Summary:
     over          what `n` counts: masks or clips
     n             values in mean, sd and median; rows with one mask empty are among them
     n_both_empty  masks with nothing to find and nothing found; they have no value, unless the protocol gives them one
-    n_one_empty   masks of which one of truth and prediction is empty; what they score, the protocol says
+    n_one_empty   masks of which one of truth and prediction is empty; what they score, the protocol says. Both counts
+                  are None over clips
     interval      of the mean, by drawing patients; None below two patients
     """
 
@@ -35,8 +36,8 @@ class Summary:
     unit: str
     n: int
     n_patients: int
-    n_both_empty: int
-    n_one_empty: int
+    n_both_empty: int | None
+    n_one_empty: int | None
     mean: float | None
     sd: float | None
     median: float | None
@@ -85,17 +86,17 @@ def summarise_clips(courses: Iterable[ClipCourse], bootstrap: Bootstrap) -> list
         groups.setdefault(course.structure, []).append(course)
     found: list[Summary] = []
     for structure, members in groups.items():
-        rows = [row for course in members for row in course.rows]
         for metric in CLIP_MEASURES:
             values = [(getattr(course, metric), course.patient) for course in members]
             unit = "1/frame" if metric == "dice_slope" else ""
-            found.append(_summary((("structure", structure),), metric, unit, values, rows, bootstrap, "clips"))
+            found.append(_summary((("structure", structure),), metric, unit, values, None, bootstrap, "clips"))
     return found
 
 
 def dice_by_frame(courses: Iterable[ClipCourse], bootstrap: Bootstrap) -> list[Summary]:
-    """Dice over time: of each structure and each frame, over the clips of which every frame was scored."""
-    rows = sorted((row for course in courses for row in course.rows), key=lambda row: row.frame)
+    """Dice over time: of each structure and each frame from a clip's first, of the clips of which all were scored."""
+    placed = [replace(row, frame=place) for course in courses for place, row in enumerate(course.rows)]
+    rows = sorted(placed, key=lambda row: row.frame)
     return [item for item in summarise_masks(rows, ("frame",), bootstrap) if item.metric == "dice"]
 
 
@@ -108,7 +109,7 @@ def _summary(
     metric: str,
     unit: str,
     found: Sequence[tuple[float | None, str]],
-    rows: Sequence[Row],
+    rows: Sequence[Row] | None,
     bootstrap: Bootstrap,
     over: Literal["masks", "clips"],
 ) -> Summary:
@@ -121,8 +122,8 @@ def _summary(
         unit=unit,
         n=len(kept),
         n_patients=len(set(patients)),
-        n_both_empty=sum(row.outcome == "both_empty" for row in rows),
-        n_one_empty=sum(row.outcome in ("prediction_empty", "truth_empty") for row in rows),
+        n_both_empty=None if rows is None else sum(row.outcome == "both_empty" for row in rows),
+        n_one_empty=None if rows is None else sum(row.outcome in ("prediction_empty", "truth_empty") for row in rows),
         mean=float(values.mean()) if len(kept) else None,
         sd=float(values.std(ddof=1)) if len(kept) > 1 else None,
         median=float(np.median(values)) if len(kept) else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,9 +20,9 @@ CLIP_MEASURES = ("dice_slope", "roughness_prediction", "roughness_truth")
 
 @dataclass(frozen=True)
 class ClipCourse:
-    """One structure through a clip of which every frame from the first to the last scored one has a mask.
+    """One structure through a clip of which every frame on disk from the first to the last scored one has a mask.
 
-    rows                 frame by frame, in order; their areas are the area curves
+    rows                 frame by frame, as the model saw them; their areas are the area curves
     dice_slope           change of Dice a frame; None below 3 frames with a Dice
     roughness_prediction, roughness_truth  of the two area curves; None where the area does not change
     """
@@ -36,7 +37,8 @@ class ClipCourse:
 
     @property
     def frames(self) -> list[int]:
-        return [row.frame for row in self.rows]
+        """In the clip on disk; they run backwards where the model was shown the clip backwards."""
+        return [row.clip_frame for row in self.rows]
 
     @property
     def dice(self) -> list[float | None]:
@@ -85,22 +87,26 @@ def slope(frames: Sequence[int], values: Sequence[float | None]) -> float | None
 
 
 def clip_courses(rows: Iterable[Row]) -> tuple[list[ClipCourse], int]:
-    """The clips of which every frame was scored, structure by structure, and how many have gaps or under 3 frames."""
+    """The clips of which every frame was scored, structure by structure, and how many have gaps or under 3 frames.
+
+    What counts is the clip on disk: a measure by frame means nothing where frames are skipped.
+    """
     clips: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         clips.setdefault((row.structure, row.patient, row.view), []).append(row)
     courses, left_out = [], 0
     for key, members in clips.items():
         ordered = sorted(members, key=lambda row: row.frame)
-        frames = [row.frame for row in ordered]
-        if len(frames) < SHORTEST or frames != list(range(frames[0], frames[0] + len(frames))):
+        frames = [row.clip_frame for row in ordered]
+        steps = {after - before for before, after in pairwise(frames)}
+        if len(frames) < SHORTEST or steps not in ({1}, {-1}):
             left_out += 1
             continue
         courses.append(
             ClipCourse(
                 *key,
                 tuple(ordered),
-                dice_slope=slope(frames, [row.dice for row in ordered]),
+                dice_slope=slope(range(len(frames)), [row.dice for row in ordered]),
                 roughness_prediction=_roughness([row.area_prediction for row in ordered]),
                 roughness_truth=_roughness([row.area_truth for row in ordered]),
             )

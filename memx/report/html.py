@@ -174,7 +174,7 @@ def render_report(report: Report) -> str:
 def _section(section: Section, anchor: str) -> str:
     body = _BODIES[type(section)](section)
     note = f'<p class="note">{escape(section.note)}</p>' if not isinstance(section, Data) and section.note else ""
-    title = "" if isinstance(section, Data) else escape(section.title)
+    title = "" if isinstance(section, Data) else escape(section.title).replace("_", "_<wbr>")  # names of files are long
     kind = ' class="half"' if isinstance(section, Figure) and not section.wide else ""
     return f'<section id="{anchor}"{kind}>\n<h2>{title}</h2>\n{body}\n{note}</section>'
 

@@ -16,6 +16,11 @@ from memx.report.figures import dice_distribution, learning_curves
 from memx.report.html import Code, Data, Figure, Gallery, Section, Table, Text, Tile, Tiles, Video
 from memx.report.shown_clip import ShownClip
 
+_NO_COURSE = (
+    "No clip was scored in every frame, so there is no Dice over time, no drift and no roughness. "
+    "Where all frames have labels, memx eval RUN evaluate.frames=all evaluate.masks=all gives them."
+)
+
 
 def score_sections(scores: Scores, worst: Sequence[ShownClip] = ()) -> list[Section]:
     """An evaluation: headline figures, agreement of EF, the worst clips and masks, all Dice, the protocol."""
@@ -27,6 +32,8 @@ def score_sections(scores: Scores, worst: Sequence[ShownClip] = ()) -> list[Sect
         found += [worst_table(scores), dice_figure(scores)]
     if scores.dice_by_frame:
         found += [course_figure(scores), course_table(scores)]
+    else:
+        found.append(Text("Dice over time", _NO_COURSE))
     return [*found, Text("Protocol", scores.description), Data("scores", scores.as_dict())]
 
 
@@ -77,7 +84,7 @@ def ef_galleries(scores: Scores) -> list[Gallery]:
         pairs = [(case.truth, case.prediction) for case in cases if case.prediction is not None]
         truth, prediction = [t for t, _ in pairs], [p for _, p in pairs]
         note = f"By {method}: {item.words('points')}"
-        note += f"; missed in {missed[method]}, where nothing was found at ED" if missed[method] else ""
+        note += f"; missed in {missed[method]}, where nothing was found at ED or ES" if missed[method] else ""
         said = sorted({case.note for case in cases if "assumed" in case.note})
         note += "".join(f". {words}" for words in said[:1])
         plots = [
@@ -118,15 +125,14 @@ def worst_table(scores: Scores, limit: int = 10) -> Table:
     words = {"prediction_empty": "nothing predicted", "truth_empty": "nothing there", "both_empty": "empty in both"}
     rows = [
         [
-            _case(row),
+            "\n".join(filter(None, (_case(row), words.get(row.outcome, "")))),
             row.structure,
             f"{row.dice:.3f}",
             "–" if row.hd95 is None else f"{row.hd95:.2f} {row.unit}",
-            words.get(row.outcome, ""),
         ]
         for row in scored[:limit]
     ]
-    return Table("The worst masks first", ["Case", "Structure", scores.titles["dice"], "HD95", "Remark"], rows)
+    return Table("The worst masks first", ["Case", "Structure", scores.titles["dice"], "HD95"], rows)
 
 
 def course_figure(scores: Scores) -> Figure:
@@ -182,10 +188,9 @@ def overlay_gallery(
     return Gallery("Overlay and curves", [video, figure], pairs=True)
 
 
-def environment_section(environment: Mapping[str, Any]) -> Table:
-    """What the figures were made with; nested entries become dotted names, and what is None is left out."""
-    rows = [[name, value] for name, value in _flat(environment)]
-    return Table("Environment", ["Name", "Value"], rows, words=True)
+def facts_section(title: str, facts: Mapping[str, Any]) -> Table:
+    """Names and values, such as what figures were made with; nested names become dotted, and None is left out."""
+    return Table(title, ["Name", "Value"], [[name, value] for name, value in _flat(facts)], words=True)
 
 
 def recipe_section(text: str) -> Code:

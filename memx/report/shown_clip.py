@@ -148,5 +148,5 @@ class ShownClip:
 
 
 def _ef(edv: Volume | None, esv: Volume | None) -> float | None:
-    """In percent; None where a volume is not known or nothing was found at ED."""
-    return ejection_fraction(edv, esv).value if edv and esv and edv.value > 0 else None
+    """In percent; None where a volume is not known or nothing was found."""
+    return ejection_fraction(edv, esv).value if edv and esv and edv.value > 0 and esv.value > 0 else None

@@ -11,7 +11,7 @@ from rich.table import Table as TerminalTable
 from memx.engine.manifest import environment
 from memx.files import write_text
 from memx.report.html import Data, Report, Section, Table, Text, write_report
-from memx.report.sections import environment_section
+from memx.report.sections import facts_section
 from memx.reproduce.result import Result
 
 
@@ -94,7 +94,7 @@ def _sections(result: Result) -> list[Section]:
         ]
         heads = ["Row", "Seed", "Recipe", "Data", "memx revision", "Run folder"]
         sections.append(Table("Runs", heads, rows, words=True))
-    return [*sections, environment_section(environment()), Data("table", result.as_dict())]
+    return [*sections, facts_section("Environment", environment()), Data("table", result.as_dict())]
 
 
 def _heading(text: str) -> str:

@@ -42,6 +42,13 @@ def recipe(phantom_root: Path) -> Recipe:
     return Recipe.load("gdkvm_phantom", [f"data.root={phantom_root}", "data.size=32", "data.frames=4"])
 
 
+def with_options(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
+    """The recipe with options of its sections changed."""
+    return recipe.model_copy(
+        update={name: getattr(recipe, name).model_copy(update=options) for name, options in sections.items()}
+    )
+
+
 def test_a_model_that_finds_everything_scores_the_share_of_the_structure(recipe: Recipe) -> None:
     found = evaluate(Constant(9.0), recipe, "test")
     layout, cases = find_cases(recipe, "test")
@@ -65,7 +72,7 @@ def mean_dice(rows: Iterable[Row]) -> dict[tuple[str, str], float]:
 
 @pytest.mark.parametrize("protocol", ["memx-1", "gdkvm-release-2025"])
 def test_the_clips_kept_are_the_worst_by_the_protocols_dice(recipe: Recipe, protocol: str) -> None:
-    named = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"protocol": protocol})})
+    named = with_options(recipe, evaluate={"protocol": protocol})
     found = evaluate(Constant(9.0), named, "train", examples=3)
     means = mean_dice(found.scores.rows)
     assert [clip.mean_dice for clip in found.worst] == pytest.approx(sorted(means.values())[:3])
@@ -82,7 +89,7 @@ def test_the_clips_kept_are_the_worst_by_the_protocols_dice(recipe: Recipe, prot
 
 
 def test_frames_without_a_score_are_shown_with_their_truth_or_without(recipe: Recipe) -> None:
-    ends = recipe.model_copy(update={"data": recipe.data.model_copy(update={"supervision": "ends"})})
+    ends = with_options(recipe, data={"supervision": "ends"})
     clip = evaluate(Constant(9.0), ends, "test", examples=1).worst[0]
     assert sorted(clip.dice) == [0, 3]
     assert clip.labelled == (0, 1, 2, 3)
@@ -98,9 +105,7 @@ def test_a_model_that_finds_nothing_scores_zero_and_nothing_is_dropped(recipe: R
 
 
 def test_the_protocol_changes_the_scores_and_not_what_chooses_the_weights(recipe: Recipe) -> None:
-    release = recipe.model_copy(
-        update={"evaluate": recipe.evaluate.model_copy(update={"protocol": "gdkvm-release-2025"})}
-    )
+    release = with_options(recipe, evaluate={"protocol": "gdkvm-release-2025"})
     ours, theirs = (evaluate(Constant(-9.0), one, "test", examples=2) for one in (recipe, release))
     assert (ours.scores.protocol, theirs.scores.protocol) == ("memx-1", "gdkvm-release-2025")
     assert ours.mean_dice == theirs.mean_dice == 0
@@ -109,18 +114,66 @@ def test_the_protocol_changes_the_scores_and_not_what_chooses_the_weights(recipe
 
 
 def test_clips_with_every_frame_labelled_have_area_curves(recipe: Recipe) -> None:
-    scores = evaluate(Constant(9.0), recipe, "test").scores
-    assert len(scores.clips) == len(find_cases(recipe, "test")[1])
+    """`evaluate` says so, whatever the training took; where frames are skipped, nothing is said over time."""
+    layout, cases = find_cases(recipe, "test")
+    ends = with_options(recipe, data={"supervision": "ends"})
+    scores = evaluate(Constant(9.0), with_options(ends, evaluate={"frames": "all", "masks": "all"}), "test").scores
+    assert [len(course.rows) for course in scores.clips] == [len(layout.load(case)) for case in cases]
     assert scores.clips_left_out == 0
     course = scores.clips[0]
-    assert course.frames == [0, 1, 2, 3]
+    assert course.frames == list(range(len(course.rows)))
     assert all(row.area_truth and row.area_prediction and row.area_truth < row.area_prediction for row in course.rows)
-    ends = recipe.model_copy(update={"data": recipe.data.model_copy(update={"supervision": "ends"})})
-    assert evaluate(Constant(9.0), ends, "test").scores.clips == []
+    for other in (ends, recipe, with_options(recipe, evaluate={"frames": "all", "masks": "ends"})):
+        found = evaluate(Constant(9.0), other, "test").scores
+        assert found.clips == []
+        assert found.clips_left_out == len(cases)
+
+
+def test_a_mask_is_scored_once_however_often_its_frame_is_sampled(recipe: Recipe) -> None:
+    """Ten frames of clips that have fewer: as many rows as frames, of which ED and ES keep their phase."""
+    layout, cases = find_cases(recipe, "test")
+    clips = {(clip.patient, clip.view): clip for clip in map(layout.load, cases)}
+    assert max(map(len, clips.values())) < 40
+    for sampling in ("ed_es", "window"):
+        rows = evaluate(
+            Constant(9.0), with_options(recipe, data={"frames": 40, "sampling": sampling}), "test"
+        ).scores.rows
+        for name, clip in clips.items():
+            mine = [row for row in rows if (row.patient, row.view) == name]
+            assert [row.clip_frame for row in mine] == list(range(len(clip)))
+            assert {row.phase: row.clip_frame for row in mine if row.phase != "other"} == {"ED": clip.ed, "ES": clip.es}
+
+
+def test_distances_and_areas_are_in_the_millimetres_of_the_truth(tmp_path: Path) -> None:
+    """Of clips that are neither square nor of the model's size, and whose pixels are taller than wide."""
+    from memx.data import phantom
+
+    phantom.write(tmp_path / "tall", layout="camus", patients=4, seed=1, size=96, frames=4, aspect=0.5)
+    words = [f"data.root={tmp_path / 'tall'}", "data.size=32", "data.frames=4"]
+    recipe = Recipe.load("gdkvm_phantom", words)
+    layout, cases = find_cases(recipe, "train")
+    clips = {(clip.patient, clip.view): clip for clip in map(layout.load, cases)}
+    for row in evaluate(Constant(9.0), recipe, "train").scores.rows:
+        clip = clips[row.patient, row.view]
+        assert clip.spacing is not None
+        assert clip.labels is not None
+        height, width = (side * mm for side, mm in zip(clip.size, clip.spacing, strict=True))
+        assert abs(clip.spacing[0] / clip.spacing[1] - 1) > 0.2
+        assert clip.size[0] != clip.size[1]
+        assert row.unit == "mm"
+        assert row.area_prediction == pytest.approx(height * width), "every pixel is foreground"
+        pixel = clip.spacing[0] * clip.spacing[1]
+        assert row.area_truth == pytest.approx(float((clip.labels[row.clip_frame] == 1).sum()) * pixel)
+        y, x = np.nonzero((clip.labels[row.clip_frame] == 1).numpy())
+        corners = [(0, 0), (0, clip.size[1] - 1), (clip.size[0] - 1, 0), (clip.size[0] - 1, clip.size[1] - 1)]
+        farthest = max(
+            np.hypot((y - corner[0]) * clip.spacing[0], (x - corner[1]) * clip.spacing[1]).min() for corner in corners
+        )
+        assert row.hd == pytest.approx(farthest), "from a corner of the picture to the ventricle"
 
 
 def test_ends_scores_ed_and_es_only(recipe: Recipe) -> None:
-    ends = recipe.model_copy(update={"data": recipe.data.model_copy(update={"supervision": "ends"})})
+    ends = with_options(recipe, data={"supervision": "ends"})
     rows = evaluate(Constant(9.0), ends, "test").scores.rows
     assert {row.phase for row in rows} == {"ED", "ES"}
     cases = find_cases(recipe, "test")[1]

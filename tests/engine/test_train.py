@@ -71,6 +71,17 @@ def test_a_run_folder_holds_what_it_should(finished: Trainer) -> None:
     assert not list(folder.rglob(".part-*"))
 
 
+def test_how_scores_are_taken_has_no_say_in_which_weights_are_kept(finished: Trainer, tmp_path: Path) -> None:
+    """The hash of a recipe leaves `evaluate` out."""
+    words = ["evaluate.frames=all", "evaluate.masks=ends", "evaluate.protocol=gdkvm-release-2025"]
+    assert finished.recipe.data.root is not None
+    recipe = tiny(finished.recipe.data.root, *words)
+    assert recipe.hash == finished.recipe.hash
+    other = Trainer(recipe, RunFolder.create(recipe, tmp_path / "other"))
+    other.run()
+    assert other.history.series("validation_dice") == finished.history.series("validation_dice")
+
+
 def test_a_run_can_be_loaded_alone(finished: Trainer) -> None:
     folder = finished.folder.path
     video = torch.rand(1, 2, 1, 32, 32)

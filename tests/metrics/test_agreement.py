@@ -61,7 +61,7 @@ def test_intervals_by_hand():
         "mean absolute error 1.5 points",
         "bias +1.0 [",
         "SD 2.2 points",
-        "limits of agreement -3.2 to",
+        "limits of agreement −3.2 to",
     ):
         assert part in words
 

@@ -139,7 +139,11 @@ def test_odd_masks_have_a_volume():
 
 
 def test_biplane_says_when_the_views_do_not_fit():
-    volume = simpson_biplane(apical(80, 25), FINE, apical(60, 25), FINE)
+    long, short = apical(80, 25), apical(60, 25)
+    volume = simpson_biplane(long, FINE, short, FINE)
+    alone = simpson_single(long, FINE).value
+    assert volume.value == pytest.approx(alone, rel=0.01), "the discs are as wide, and the longer axis counts"
+    assert simpson_biplane(short, FINE, long, FINE).value == pytest.approx(volume.value)
     assert volume.note == "the long axes of the two views differ by 25%"
     with pytest.raises(ValueError, match="give both or neither"):
         simpson_biplane(apical(80, 25), FINE, apical(80, 25), None)

@@ -1,11 +1,13 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memx.errors import DataError
 from memx.metrics import Pair, Protocol, roughness, slope
 
 
@@ -92,9 +94,8 @@ def test_only_clips_without_gaps_count_and_the_others_are_counted():
     )
     assert [course.patient for course in scores.clips] == ["whole", "later"]
     assert scores.clips_left_out == 3
-    assert [(dict(item.by)["frame"], item.n) for item in scores.dice_by_frame] == [
-        (str(f), 1) for f in (0, 1, 2, 4, 5, 6)
-    ]
+    found = [(dict(item.by)["frame"], item.n) for item in scores.dice_by_frame]
+    assert found == [("0", 2), ("1", 2), ("2", 2)], "counted from the first frame of each clip"
     assert all(item.interval is None for item in scores.clip_summaries)
 
 
@@ -104,7 +105,34 @@ def test_a_lost_frame_costs_and_an_absent_one_has_no_dice():
     assert course.dice == [1, 0, 1, None]
     assert course.roughness_prediction == 2
     drift = next(item for item in scores.clip_summaries if item.metric == "dice_slope")
-    assert (drift.n_one_empty, drift.n_both_empty) == (1, 1)
+    assert drift.n == 1
+    assert (drift.n_one_empty, drift.n_both_empty) == (None, None), "these are counts of masks"
+
+
+def on_disk(clip_frames, areas=(9, 8, 6), patient="p"):
+    """The frames of a clip on disk that a model saw, one after the other."""
+    for pair, frame in zip(clip(areas, [9] * len(areas), patient=patient), clip_frames, strict=True):
+        yield replace(pair, clip_frame=frame)
+
+
+def test_time_is_that_of_the_clip_on_disk():
+    """Frames that were skipped leave a gap, and a clip that was shown backwards drifts in the order of its showing."""
+    scores = Protocol(draws=0).score(
+        [
+            *on_disk([5, 6, 7], patient="forwards"),
+            *on_disk([7, 6, 5], patient="backwards"),
+            *on_disk([0, 2, 4], patient="skipped"),
+            *on_disk([0, 1, 3], patient="uneven"),
+        ]
+    )
+    assert [(course.patient, course.frames) for course in scores.clips] == [
+        ("forwards", [5, 6, 7]),
+        ("backwards", [7, 6, 5]),
+    ]
+    assert scores.clips[0].dice_slope == pytest.approx(scores.clips[1].dice_slope)
+    assert scores.clips_left_out == 2
+    with pytest.raises(DataError, match="comes twice"):
+        Protocol(draws=0).score(on_disk([3, 4, 3]))
 
 
 def test_files_hold_clips_and_dice_over_time(tmp_path):

@@ -31,14 +31,14 @@ from memx.report.html import (
     write_report,
 )
 from memx.report.sections import (
-    environment_section,
+    facts_section,
     learning_section,
     overlay_gallery,
     recipe_section,
     score_sections,
 )
 
-VOID = {"meta", "link", "img", "source", "br", "input", "hr"}
+VOID = {"meta", "link", "img", "source", "br", "wbr", "input", "hr"}
 MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(40)
 
 
@@ -107,7 +107,7 @@ def full_report():
             overlay_gallery(MP4, [Curve("LV area", "cm²", [3.0, 2.0, 1.0, 2.0])], fps=25.0, ed=0, es=2, note="by hand"),
             Gallery("Overlays", [Video("p0 4CH", MP4), Figure("p1", png(), "overlay of p1")]),
             recipe_section("model:\n  type: mask_propagator\n"),
-            environment_section({"python": "3.11", "cuda": None, "libraries": {"torch": "2.13.0"}}),
+            facts_section("Environment", {"python": "3.11", "cuda": None, "libraries": {"torch": "2.13.0"}}),
         ],
         "six patients",
     )
@@ -206,7 +206,7 @@ def test_clips_with_every_frame_scored_show_dice_over_time_and_drift():
             f"p{p}",
             "4CH",
             t,
-            2 * t,
+            4 + t,
             "other",
             "LV",
             "scored",
