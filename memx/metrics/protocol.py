@@ -18,7 +18,7 @@ from memx.metrics.scores import Scores
 from memx.metrics.surface import check_spacing, surface_distances
 
 _WORDS = """\
-Every structure of every labelled frame is one mask pair, scored at the size and spacing of the truth.
+Every structure of every labelled frame that is scored is one mask pair, at the size and spacing of the truth.
 {overlap}
 The surface of a mask is its pixels with one of their four neighbours outside it or outside the image. \
 HD95 is the larger of the two directed 95th percentiles, ASD the mean over the surface pixels of both masks. \
@@ -30,7 +30,8 @@ and the roughness of the area curve, its mean absolute second difference over it
 The ejection fraction is of {structure}, from the frames labelled ED and ES, by one method for truth and prediction: \
 Simpson's biplane discs where the views 2CH and 4CH are there with their spacing, \
 Simpson's discs of one view (4CH before 2CH) where one is, \
-area-length in pixels, assumed square, where the spacing is unknown. Its error is against the EF of the true masks; \
+area-length in pixels, assumed square, where the spacing is unknown. Nothing predicted at ED or ES: missed, counted. \
+Its error is against the EF of the true masks; \
 over the cohort: mean absolute error, bias, SD, limits of agreement (bias ± 1.96 SD), Pearson's r and ICC(2,1), \
 two-way random effects, absolute agreement, single measurement; {level:.0%} intervals by Student's t, Fisher's z and \
 the F distribution."""

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from memx.report.style import ImageFormat, Theme, render
 
@@ -29,12 +30,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Course:
-    """A mean over clips frame by frame, (t,) each, with an interval where there is one."""
+    """A mean over clips frame by frame and the ends of its interval, (t,) each, NaN where there is none."""
 
     frames: Sequence[int]
-    mean: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    mean: Sequence[float] | NDArray[np.float64]
+    low: Sequence[float] | NDArray[np.float64]
+    high: Sequence[float] | NDArray[np.float64]
 
 
 def time_curves(
@@ -86,8 +87,7 @@ def dice_course(
         for place, (name, course) in enumerate(courses.items()):
             colour = (theme.first, theme.second, theme.third)[place % 3]
             frames = np.asarray(course.frames) + 1
-            if course.low is not None and course.high is not None:
-                axes.fill_between(frames, course.low, course.high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(frames, course.low, course.high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(frames, course.mean, color=colour, label=name, marker="o" if len(frames) <= 60 else None, ms=3)
         axes.margins(x=0.03, y=0.15)
         axes.set_title(f"{quantity} over the clip")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from memx.metrics.rows import Row
 from memx.metrics.scores import SHOWN, Scores
 from memx.metrics.summaries import Summary
@@ -139,19 +141,15 @@ def course_figure(scores: Scores) -> Figure:
     """Mean Dice frame by frame over the clips of which every frame was scored."""
     courses = {}
     for structure in dict.fromkeys(item.structure for item in scores.dice_by_frame):
-        items = [item for item in scores.dice_by_frame if item.structure == structure and item.mean is not None]
-        intervals = [item.interval for item in items if item.interval is not None]
-        bounds = list(zip(*intervals, strict=True)) if items and len(intervals) == len(items) else [None, None]
-        courses[structure] = Course(
-            [int(dict(item.by)["frame"]) for item in items],
-            [item.mean for item in items if item.mean is not None],
-            *bounds,
-        )
+        items = [item for item in scores.dice_by_frame if item.structure == structure]
+        found = [(item.mean, *(item.interval or (None, None))) for item in items]
+        mean, low, high = np.array(found, dtype=np.float64).T
+        courses[structure] = Course([int(dict(item.by)["frame"]) for item in items], mean, low, high)
     title = scores.titles["dice"]
     clips = len({(course.patient, course.view) for course in scores.clips})
     band = f", with its {scores.level:.0%} interval over patients" if scores.draws else ""
     alt = f"Mean {title} of {', '.join(courses)} over {clips} clips, frame by frame"
-    note = f"Mean over the {clips} clips of which every frame was scored{band}."
+    note = f"Mean over the {clips} clips of which every frame was scored, as far as each goes{band}."
     return Figure.drawn(f"{title} over time", partial(dice_course, courses, quantity=title), alt, note)
 
 

@@ -13,6 +13,7 @@ from memx.report.curve_figures import Course, Curve
 from memx.report.style import DARK, LIGHT
 
 FRAMES = [np.full((20, 30, 3), 40 * place, np.uint8) for place in range(5)]
+NAN = [float("nan")]
 DRAWS = {
     "learning": partial(
         figures.learning_curves, [1, 2, 3, 4], [1.0, 0.7, 0.6, 0.5], val_iterations=[2, 4], val_dice=[0.5, 0.8]
@@ -26,7 +27,10 @@ DRAWS = {
     "area, one frame": partial(curve_figures.time_curves, [Curve("area", "px", [5.0])], ed=0, es=0),
     "course": partial(
         curve_figures.dice_course,
-        {"LV": Course([0, 1], [0.9, 0.8], [0.85, 0.7], [0.95, 0.9]), "LA": Course([0], [0.5])},
+        {
+            "LV": Course([0, 1], [0.9, 0.8], [0.85, 0.7], [0.95, 0.9]),
+            "LA": Course([0], [0.5], NAN, NAN),
+        },
     ),
     "dice": partial(figures.dice_distribution, {"LV": [("a", 0.9), ("b", 0.95)], "LA": [("a", 0.0), ("b", 1.0)]}),
     "dice, one mask": partial(figures.dice_distribution, {"LV": [("a", 1.0)]}),

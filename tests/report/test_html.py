@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -201,23 +202,16 @@ def test_no_text_becomes_markup(text):
 
 def test_clips_with_every_frame_scored_show_dice_over_time_and_drift():
     """A Dice that falls by 0.02 a frame, and jagged predictions of a smooth truth."""
+    first = Row("p0", "4CH", 0, 4, "other", "LV", "scored", 0.95, 0.9, 1.0, 1.0, 1.0, "mm", 90.0, 99.0)
     rows = [
-        Row(
-            f"p{p}",
-            "4CH",
-            t,
-            4 + t,
-            "other",
-            "LV",
-            "scored",
-            0.95 - 0.02 * t,
-            0.9,
-            1.0,
-            1.0,
-            1.0,
-            "mm",
-            90.0 + t % 2,
-            99 - t,
+        replace(
+            first,
+            patient=f"p{p}",
+            frame=t,
+            clip_frame=4 + t,
+            dice=0.95 - 0.02 * t,
+            area_prediction=90.0 + t % 2,
+            area_truth=99.0 - t,
         )
         for p in range(3)
         for t in range(5)
