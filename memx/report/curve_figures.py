@@ -115,7 +115,7 @@ def _draw_curve(axes: Axes, theme: Theme, time: np.ndarray, curve: Curve, marks:
         axes.plot(*at, "o", color=colour, markersize=8)
         late = time[frame] > 0.6 * time[-1]
         axes.annotate(
-            f"{name}  {values[frame]:.4g} {curve.unit}",
+            f"{name}  {values[frame]:,.{0 if values[frame] >= 1000 else 1}f} {curve.unit}",
             at,
             xytext=(-8 if late else 8, 11 * lift),
             textcoords="offset points",

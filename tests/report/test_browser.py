@@ -338,8 +338,8 @@ def reproduction(out: Path) -> Path:
 
 # What the laws are about is there: a law about videos says nothing on a page without one.
 HOLDS = {
-    "training": "document.querySelector('picture source')",
-    "evaluation": "document.querySelector('picture source') && document.images.length > 3",
+    "training": "document.querySelector('picture source') && document.querySelector('video')",
+    "evaluation": "document.querySelectorAll('video').length > 1 && document.images.length > 3",
     "prediction": "document.querySelector('video')",
     "inspection": "document.querySelectorAll('picture.scroll').length > 2",
     "reproduction": "[...document.querySelectorAll('.scroll')].some(x => x.scrollWidth > x.clientWidth)",
