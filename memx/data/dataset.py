@@ -146,7 +146,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             return kept
         clip = _checked(self.layout.load(case), case)
         assert clip.labels is not None
-        values = frozenset(clip.labels.unique().tolist())
+        values = frozenset(value for frame in clip.labels for value in frame.unique().tolist())
         if self.sampling == "ed_es":
             clip = sample_frames(clip, self.frames, "ed_es")
         assert clip.labelled is not None

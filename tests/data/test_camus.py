@@ -34,7 +34,7 @@ def test_reads_what_was_written(make_camus):
     assert clip.video.shape == (7, 1, 31, 20)
     assert clip.video.dtype == torch.float32
     assert clip.labels.shape == (7, 31, 20)
-    assert clip.labels.dtype == torch.int64
+    assert clip.labels.dtype == torch.uint8
     assert clip.labelled.all()
     assert clip.spacing == pytest.approx((0.3, 0.15))
     assert (clip.ed, clip.es, clip.ef, clip.fps) == (0, 6, 54.5, 50.5)
