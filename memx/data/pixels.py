@@ -68,6 +68,12 @@ def label_values(labels: np.ndarray, file: Path, allowed: Collection[int]) -> np
     check_finite(labels, file)
     found = np.unique(labels)
     wrong = [value for value in found.tolist() if value not in set(allowed)]
+    broken = [value for value in wrong if value != round(value)]
+    if broken:
+        raise DataError(
+            f"{file}: labels are not whole numbers, such as {broken[0]!r}; write the mask as integers, in NIfTI with "
+            f"scl_slope 1 and scl_inter 0 ({_words(allowed)} allowed)"
+        )
     if wrong:
         hint = "write 1 where 255 stands" if wrong == [255] else "map the others to one of these"
         raise DataError(f"{file}: label values {_words(found.tolist())} found, {_words(allowed)} allowed; {hint}")

@@ -75,6 +75,14 @@ def test_pixels_and_labels_keep_their_places(make_camus, request):
     assert set(clip.labels.unique().tolist()) == {0, 1, 2, 3}
 
 
+def test_a_mask_whose_header_scales_it_is_told_so(make_camus):
+    root = make_camus()
+    path = _path(root, "half_sequence_gt")
+    _rewrite(path, lambda array: array * np.float32(1.0000001))
+    with pytest.raises(DataError, match=r"_gt.nii.gz: labels are not whole numbers, such as .*; write .* scl_slope 1"):
+        _load(root)
+
+
 def test_a_sequence_from_es_to_ed_is_turned_round(make_camus):
     root = make_camus(backwards=("patient0001_2CH",))
     turned, straight = _load(root), _load(root, "patient0001_4CH")
@@ -213,7 +221,7 @@ def test_labels_of_255_name_found_and_allowed(make_camus):
 def test_fractional_labels_are_refused(make_camus):
     root = make_camus()
     _rewrite(_path(root, "half_sequence_gt"), lambda labels: labels.astype(np.float32) / 2)
-    with pytest.raises(DataError, match=r"label values 0, 0.5, 1, 1.5 found"):
+    with pytest.raises(DataError, match=r"labels are not whole numbers, such as 0.5"):
         _load(root)
 
 
