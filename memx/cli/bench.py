@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from memx.cli.common import Device
+from memx.cli.common import Device, Overrides
 
 app = typer.Typer(help="Measure speed and memory.", no_args_is_help=True)
 
@@ -120,3 +120,33 @@ def ops(
         typer.echo("error: nothing was measured: the report says why", err=True)
     if measured.disagreements or without or not figures:
         raise typer.Exit(1)
+
+
+@app.command()
+def data(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that travels with memx.")],
+    overrides: Overrides = None,
+    workers: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Loading processes; may be given again. None: 0, 1 and 2.", show_default=False),
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Batches that are timed.")] = 20,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Clips a second that a recipe's data give to a training step that does nothing, with and without augmentation."""
+    import json
+
+    from rich.console import Console
+
+    from memx.cli.common import pick_device
+    from memx.profile import loading, loading_report
+    from memx.recipe import Recipe
+
+    chosen, place = Recipe.load(recipe, overrides or []), pick_device(device)
+    measured = loading.measure(chosen, workers=workers or (0, 1, 2), batches=batches, device=place)
+    record = measured.record(chosen, place)
+    if as_json:
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        Console(highlight=False).print(loading_report.render(measured, record))

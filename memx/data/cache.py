@@ -7,10 +7,15 @@ import json
 import logging
 import os
 import sys
+import time
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,13 +23,14 @@ from safetensors.numpy import save_file
 
 from memx._version import __version__
 from memx.data.clip import Case, Layout
-from memx.data.fingerprint import file_digest
+from memx.data.fingerprint import content_digest
 from memx.data.packed import PackedClip
 from memx.errors import UserError
 from memx.files import atomic, cannot_write
 
 log = logging.getLogger(__name__)
-_FORMAT = "1"
+_FORMAT = "2"
+_DAY = 24 * 3600.0
 
 
 class ClipCache(ABC):
@@ -72,13 +78,14 @@ class DiskCache(ClipCache):
     layout    the reader, whose options and source code are part of the key
     settings  what else decides the stored numbers, such as the size
 
-    A file's name is the SHA-256 of the format, memx's version and data code, the layout with its options, the settings,
-    the case, and its files (name, size, content; of large files the two ends and the time of change), so that an entry
-    never has to be made invalid. Entries carry a checksum: a missing or broken one is read anew and written again. They
-    appear under their name whole, so that processes may write one at the same time. When the disk refuses, that is
-    logged as a warning, once, and training goes on without the entry.
+    A file's name is the SHA-256 of the format, memx's version and data code, the versions of the libraries that decode
+    and resize, the layout with its options, the settings, the case, and its files (names and whole content), so that an
+    entry never has to be made invalid. Entries carry a checksum: a missing or broken one is read anew and written
+    again. They appear under their name whole, so that processes may write one at the same time; what a killed writer
+    left is removed after a day. When the disk refuses, that is logged as a warning, once a folder, and the process goes
+    on without writing.
 
-    Raises UserError when the folder cannot be made.
+    Raises UserError when the folder cannot be made, and for an option of the layout that has no plain value.
     """
 
     def __init__(self, folder: Path, layout: Layout, settings: dict[str, object]):
@@ -87,11 +94,13 @@ class DiskCache(ClipCache):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        options = {name: repr(value) for name, value in sorted(vars(layout).items())}
-        known = [_FORMAT, __version__, _code(type(layout)), type(layout).__qualname__, options, settings]
-        self._settings = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-        self._paths: dict[str, Path] = {}
-        self._whole: set[Path] = set()
+        _remove_left_over(self.folder)
+        known = [_FORMAT, __version__, _libraries(), _code(type(layout)), type(layout).__qualname__]
+        options = {name: _plain(value, name, layout) for name, value in vars(layout).items()}
+        self._settings = hashlib.sha256(json.dumps([*known, options, settings], sort_keys=True).encode()).hexdigest()
+        self._paths: dict[str, Path] = {}  # a case's files are looked up once
+        self._whole: set[Path] = set()  # and the checksum of an entry is tested once
+        self._writes = True
 
     def path(self, case: Case) -> Path:
         """Where the entry of a case is, or would be; looked up once.
@@ -107,7 +116,7 @@ class DiskCache(ClipCache):
         for role, path in sorted(case.files.items()):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if not file.is_dir():
-                    parts += [role, file.relative_to(path.parent).as_posix(), _digest(file)]
+                    parts += [role, file.relative_to(path.parent).as_posix(), content_digest(file)]
         name = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
 
@@ -123,7 +132,7 @@ class DiskCache(ClipCache):
             log.warning("%s: is broken (%s); it is made anew", path, error)
             return None
         if path not in self._whole:
-            if about.get("crc32") != _checksum(arrays):
+            if about.pop("crc32", None) != _checksum(arrays, about):
                 log.warning("%s: is broken (its checksum is wrong); it is made anew", path)
                 return None
             self._whole.add(path)
@@ -133,17 +142,23 @@ class DiskCache(ClipCache):
         )
 
     def put(self, case: Case, clip: PackedClip) -> None:
+        if not self._writes:
+            return
         arrays = {
             "video": np.ascontiguousarray(clip.video),
             "labels": np.ascontiguousarray(clip.labels),
             "labelled": clip.labelled.astype(np.uint8),
         }
-        about = {"ed": clip.ed, "es": clip.es, "values": sorted(clip.values), "crc32": _checksum(arrays)}
+        about = {"ed": clip.ed, "es": clip.es, "values": sorted(clip.values)}
+        about["crc32"] = _checksum(arrays, about)
         try:
             with atomic(self.path(case)) as part:
                 save_file(arrays, part, metadata={"clip": json.dumps(about)})
         except (UserError, SafetensorError) as error:
-            _warn_once(f"the cache of clips is not written: {error}")
+            self._writes = False
+            if self.folder not in _warned:
+                _warned.add(self.folder)
+                log.warning("the cache of clips is not written any more; training goes on without it: %s", error)
 
 
 def default_folder() -> Path:
@@ -159,8 +174,8 @@ def make_cache(where: bool | Path, layout: Layout, settings: dict[str, object]) 
     return DiskCache(default_folder() if str(where) == "disk" else where, layout, settings)
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> int:
-    check = 0
+def _checksum(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> int:
+    check = zlib.crc32(json.dumps(about, sort_keys=True).encode())
     for name in ("video", "labels", "labelled"):
         array = arrays[name]
         check = zlib.crc32(f"{name}{array.dtype}{array.shape}".encode(), check)
@@ -168,19 +183,40 @@ def _checksum(arrays: dict[str, np.ndarray]) -> int:
     return check
 
 
-_digests: dict[tuple[Path, int, int], str] = {}
+_warned: set[Path] = set()
 
 
-def _digest(file: Path) -> str:
-    """`file_digest`, with the time of change where it does not cover the whole file; once a process and state of it."""
-    try:
-        state = file.stat()
-    except OSError:
-        return file_digest(file)  # raises the DataError that says so
-    key = (file, state.st_size, state.st_mtime_ns)
-    if key not in _digests:
-        _digests[key] = file_digest(file, changed=state.st_mtime_ns)
-    return _digests[key]
+def _remove_left_over(folder: Path) -> None:
+    """Remove unfinished entries that nobody has written to for a day: those of processes that were killed."""
+    for part in folder.glob("*/.part-*"):
+        with suppress(OSError):  # another process may do the same
+            if time.time() - part.stat().st_mtime > _DAY:
+                part.unlink()
+
+
+def _plain(value: object, name: str, layout: Layout) -> Any:
+    """A value in JSON's terms, the same in every process. Raises UserError where there is no such value."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return ["path", str(value)]
+    if isinstance(value, list | tuple):
+        return [_plain(item, name, layout) for item in value]
+    if isinstance(value, set | frozenset):
+        return ["set", sorted(json.dumps(_plain(item, name, layout)) for item in value)]
+    if isinstance(value, Mapping):
+        return ["map", sorted([json.dumps(_plain(item, name, layout)) for item in pair] for pair in value.items())]
+    raise UserError(
+        f"data.cache: {type(layout).__name__}.{name} is a {type(value).__name__}, which has no plain value by which "
+        "clips on disk could be told apart; make it of numbers, texts, paths, lists and mappings, or say "
+        "data.cache=memory"
+    )
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    """The versions of what decodes and resizes: another one may give other numbers."""
+    return {name: version(name) for name in ("av", "nibabel", "numpy", "pillow", "pydicom", "torch")}
 
 
 @cache
@@ -195,8 +231,3 @@ def _code(layout: type) -> str:
     for file in sorted(set(files)):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
-
-
-@cache
-def _warn_once(message: str) -> None:
-    log.warning("%s", message)

@@ -133,7 +133,7 @@ class Camus(Layout):
             labels = self._mask(case, "labels", "video", image.pixels.shape)
             labelled = np.ones(len(labels), dtype=bool)
         else:
-            labels, labelled = np.zeros(image.pixels.shape, np.int64), np.zeros(len(image.pixels), dtype=bool)
+            labels, labelled = np.zeros(image.pixels.shape, np.uint8), np.zeros(len(image.pixels), dtype=bool)
             for frame, part in ((ed, "ed_labels"), (es, "es_labels")):
                 labels[frame] = self._mask(case, part, "video", image.pixels.shape[1:])
                 labelled[frame] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from memx.data.nifti import open_nifti, pixels, spacing
-from memx.data.pixels import label_values, same_size, unit_pixels
+from memx.data.pixels import check_fits, label_values, same_size, unit_pixels
 from memx.data.streams.mhd import MhdStream
 from memx.errors import DataError
 
@@ -46,7 +47,7 @@ def read_picture(file: Path, axes: Literal[2, 3]) -> Image:
 
 
 def read_mask(file: Path, of: Path, shape: tuple[int, ...], values: frozenset[int]) -> np.ndarray:
-    """The mask of picture `of` as int64 of `shape`, each label one of `values`. Raises DataError where it is not."""
+    """The mask of picture `of` as uint8 of `shape`, each label one of `values`. Raises DataError where it is not."""
     raw = read_stored(file, 3 if len(shape) == 3 else 2)
     same_size(shape, raw.pixels.shape, of, file)
     return label_values(raw.pixels, file, values)
@@ -60,6 +61,8 @@ def read_stored(file: Path, axes: Literal[2, 3]) -> Image:
 def _read_nifti(file: Path, axes: Literal[2, 3]) -> Image:
     """NIfTI keeps (x, y) or (x, y, t); the axes are turned round to (y, x) or (t, y, x)."""
     image = open_nifti(file)
+    x, y, *frames = (*image.shape, 1, 1)[: max(2, image.ndim)]
+    check_fits(file, math.prod(frames), 1, (y, x))
     array = pixels(image, file)
     if array.ndim > axes:
         array = array.reshape(*array.shape[:2], *(n for n in array.shape[2:] if n > 1))
@@ -76,6 +79,7 @@ def _read_mhd(file: Path, axes: Literal[2, 3]) -> Image:
     stream = MhdStream(file)
     if stream.facts.coloured:
         raise DataError(f"{file}: has colour pixels; want grey values or labels")
+    check_fits(file, stream.length or 1, 1, stream.size)
     frames = np.stack(list(stream.stored_frames()))
     if axes == 2 and len(frames) != 1:
         raise DataError(f"{file}: has {len(frames)} frames; want one")

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from memx.errors import DataError, unknown
@@ -26,7 +26,7 @@ class Clip:
     """A grey or colour clip with what is known about it.
 
     video     (t, c, y, x) float32 in [0, 1]
-    labels    (t, y, x) int64 label values (0 background, 1 LV, 2 myocardium, 3 LA), or None
+    labels    (t, y, x) whole numbers, label values (0 background, 1 LV, 2 myocardium, 3 LA), or None
     labelled  (t,) bool: which frames have a trustworthy label
     spacing   (y, x) millimetres a pixel, or None where unknown
     fps       frames a second, or None
@@ -35,7 +35,7 @@ class Clip:
     """
 
     video: Float[Tensor, "t c y x"]
-    labels: Int[Tensor, "t y x"] | None = None
+    labels: Integer[Tensor, "t y x"] | None = None
     labelled: Bool[Tensor, " t"] | None = None
     spacing: tuple[float, float] | None = None
     fps: float | None = None

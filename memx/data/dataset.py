@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,10 +18,10 @@ from memx.data.clip import Case, Clip, Layout
 from memx.data.packed import PackedClip
 from memx.data.resample import resize_clip
 from memx.data.sampling import Sampling, frame_indices, sample_frames
+from memx.data.transforms import ClipTransform, augment_clip
 from memx.errors import DataError
 
 Supervision = Literal["ends", "all"]
-ClipTransform = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
@@ -106,8 +106,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if self.sampling != "ed_es":  # which is chosen before it is packed
             indices = frame_indices(packed.timeline(), self.frames, self.sampling, rng)
         video, labels, labelled = packed.frames(indices)
-        for transform in self.augment:
-            video, labels = transform(video, labels, rng)
+        video, labels = augment_clip(self.augment, video, labels, rng)
         masks = [_any_of(labels, values) for values in self.structures.values()]
         return {
             "video": with_channels(video, self.channels).contiguous(),
@@ -146,7 +145,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             return kept
         clip = _checked(self.layout.load(case), case)
         assert clip.labels is not None
-        values = frozenset(clip.labels.unique().tolist())
+        values = frozenset(value for frame in clip.labels for value in frame.unique().tolist())
         if self.sampling == "ed_es":
             clip = sample_frames(clip, self.frames, "ed_es")
         assert clip.labelled is not None

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import av
 import numpy as np
 import torch
-from av.error import FFmpegError
+from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor
 
 from memx.data.clip import Case, Clip, Layout, Skipped, Survey, Tell, stop
-from memx.data.pixels import unit_pixels
 from memx.data.polygon import fill_polygon, polygon_area
+from memx.data.streams.video import VideoStream
 from memx.errors import DataError
 from memx.registry import layouts
 
@@ -102,25 +102,25 @@ class EchoNet(Layout):
 
     def load(self, case: Case) -> Clip:
         file, facts = case.files["video"], case.extra
-        pixels = read_grey(file)
-        if len(pixels) < facts["frames"]:
+        video = read_grey(file)
+        if len(video) < facts["frames"]:
             raise DataError(
-                f"{file}: {len(pixels)} frames could be read, {case.files['list'].name} says {facts['frames']}; "
+                f"{file}: {len(video)} frames could be read, {case.files['list'].name} says {facts['frames']}; "
                 "the file is cut short: copy it again"
             )
-        size = pixels.shape[1:]
+        size = video.shape[-2], video.shape[-1]
         if size != facts["size"]:
             raise DataError(
                 f"{file}: frames are {size[0]} × {size[1]} pixels (y × x), {case.files['list'].name} and the tracings "
                 f"are for {facts['size'][0]} × {facts['size'][1]}; trace the video at its own size, or resize it"
             )
-        labels = np.zeros(pixels.shape, dtype=np.int64)
-        labelled = np.zeros(len(pixels), dtype=bool)
+        labels = np.zeros((len(video), *size), dtype=np.uint8)
+        labelled = np.zeros(len(video), dtype=bool)
         areas: dict[int, float] = {}
         for frame, (x, y) in facts["outlines"].items():
-            if not 0 <= frame < len(pixels):
+            if not 0 <= frame < len(video):
                 raise DataError(
-                    f"{case.files['tracings']}: {case.id} is traced in frame {frame}; it has 0..{len(pixels) - 1}"
+                    f"{case.files['tracings']}: {case.id} is traced in frame {frame}; it has 0..{len(video) - 1}"
                 )
             if min(x.min(), y.min()) < -1 or x.max() > size[1] or y.max() > size[0]:
                 raise DataError(
@@ -132,7 +132,7 @@ class EchoNet(Layout):
             labelled[frame] = True
             areas[frame] = polygon_area(x, y)
         return Clip(
-            video=torch.from_numpy(unit_pixels(pixels, file))[:, None],
+            video=video,
             labels=torch.from_numpy(labels),
             labelled=torch.from_numpy(labelled),
             fps=facts["fps"],
@@ -239,19 +239,12 @@ def _number(row: dict[str, str], key: str, file: Path, number: int) -> float:
     return value
 
 
-def read_grey(file: Path) -> np.ndarray:
-    """All frames of a video as (t, y, x) uint8 luma."""
+def read_grey(file: Path) -> Float[Tensor, "t 1 y x"]:
+    """All frames of a video in [0, 1], as `memx predict` reads them.
+
+    Raises DataError for a video that is missing, cut short or damaged, naming the frame.
+    """
     try:
-        with av.open(str(file)) as container:
-            frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+        return VideoStream(file).read()
     except FileNotFoundError:
         raise DataError(f"{file}: is missing; copy it again from the data set") from None
-    except (FFmpegError, OSError, ValueError, IndexError) as error:
-        raise DataError(
-            f"{file}: cannot be read as a video ({error}); it is damaged or cut short: copy it again"
-        ) from error
-    if not frames:
-        raise DataError(f"{file}: has no video frames; copy it again")
-    if len({frame.shape for frame in frames}) > 1:
-        raise DataError(f"{file}: its frames differ in size; write it again with one size")
-    return np.stack(frames)

@@ -34,10 +34,8 @@ def fingerprint(layout: Layout, cases: Sequence[Case]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_digest(file: Path, *, changed: int | None = None) -> str:
+def file_digest(file: Path) -> str:
     """The SHA-256 of a file's size and content: of texts and files up to 128 KiB the whole, of others both ends.
-
-    changed   its time of change, which counts as well where only the ends do
 
     Raises DataError for a file that cannot be read.
     """
@@ -53,7 +51,30 @@ def file_digest(file: Path, *, changed: int | None = None) -> str:
                 content.update(stream.read(_END))
                 stream.seek(-_END, 2)
                 content.update(stream.read(_END))
-                content.update(b"" if changed is None else str(changed).encode())
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error}); copy it again") from error
+        raise _unreadable(file, error) from error
     return content.hexdigest()
+
+
+def content_digest(file: Path) -> str:
+    """The SHA-256 of all that a file holds, once a process and state of the file.
+
+    Its state is what the file system says of it: place, size, and the times of change of content and of entry, the
+    second of which no program can set. Raises DataError for a file that cannot be read.
+    """
+    try:
+        state = file.stat()
+        key = (file, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        if key not in _digests:
+            with file.open("rb") as stream:
+                _digests[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    return _digests[key]
+
+
+_digests: dict[tuple[Path, int, int, int, int], str] = {}
+
+
+def _unreadable(file: Path, error: OSError) -> DataError:
+    return DataError(f"{file}: cannot be read ({error}); copy it again")

@@ -11,9 +11,10 @@ from pydantic import Field
 
 from memx.data.clip import Case, Clip, Layout, Skipped, Survey, Tell, stop
 from memx.data.folder_tree import find_tree
-from memx.data.images import IMAGE_SUFFIXES, frame_pixels, natural_key, open_image
-from memx.data.pixels import label_values, same_size, unit_pixels
+from memx.data.images import IMAGE_SUFFIXES, natural_key, open_image
+from memx.data.pixels import label_values, same_size
 from memx.data.split import split_by_patient
+from memx.data.streams.images import ImagesStream
 from memx.errors import DataError
 from memx.registry import Neutral, layouts
 
@@ -30,10 +31,12 @@ class Folder(Layout):
 
     Or as DAVIS has it: `JPEGImages[/480p]/CLIP`, `Annotations[/480p]/CLIP` and `ImageSets[/YEAR]/{train,val}.txt`.
 
-    Images are PNG, JPEG, BMP or TIFF of any mode: what `memx predict` takes can be trained on. A mask is a grey or
-    palette PNG whose pixels are object numbers: 0 background, 1, 2, …. Frames run in the order of the numbers in their
-    names (2 before 10). Clips are split by `splits/{train,val,test}.txt`, a clip's name a line; without these files by
-    `split_by_patient`, 80 / 10 / 10, each clip its own patient.
+    Images are PNG, JPEG, BMP or TIFF of any mode, and are read as `memx predict` reads them: 8-bit values are divided
+    by 255; of deeper ones, floats of 0..1 stay, clips of 0..255 are divided by 255, and others go from the clip's
+    smallest value to its largest.
+    A mask is a grey or palette PNG whose pixels are object numbers: 0 background, 1, 2, …. Frames run in the order of
+    the numbers in their names (2 before 10). Clips are split by `splits/{train,val,test}.txt`, a clip's name a line;
+    without these files by `split_by_patient`, 80 / 10 / 10, each clip its own patient.
     """
 
     source = (
@@ -118,44 +121,36 @@ class Folder(Layout):
         return Survey(cases, skipped)
 
     def load(self, case: Case) -> Clip:
-        images = frame_files(case.files["images"], IMAGE_SUFFIXES)
+        folder = case.files["images"]
+        images = frame_files(folder, IMAGE_SUFFIXES)
         masks = frame_files(case.files["masks"], MASK_SUFFIXES)
         if not images:
-            raise DataError(f"{case.files['images']}: holds no {_words(IMAGE_SUFFIXES)}; copy the clip again")
-        strays = [name for name in masks if name not in images]
+            raise DataError(f"{folder}: holds no {_words(IMAGE_SUFFIXES)}; copy the clip again")
+        stream = ImagesStream(folder, colour=True)
+        places = {file.stem: t for t, file in enumerate(stream.files)}
+        strays = [name for name in masks if name not in places]
         if strays:
-            raise DataError(f"{masks[strays[0]]}: has no image {strays[0]} in {case.files['images']}; name both alike")
-        frames = [read_image(path) for path in images.values()]
-        first = next(iter(images.values()))
-        for path, frame in zip(images.values(), frames, strict=True):
-            if frame.shape[-2:] != frames[0].shape[-2:]:
-                raise DataError(
-                    f"{path}: this frame is {frame.shape[-2]} × {frame.shape[-1]} pixels (y × x), "
-                    f"the first, {first.name}, is {frames[0].shape[-2]} × {frames[0].shape[-1]}; "
-                    "all frames of a clip have one size"
-                )
-        channels = max(frame.shape[0] for frame in frames)
-        video = np.stack([np.broadcast_to(frame, (channels, *frame.shape[-2:])) for frame in frames])
-        labels = np.zeros((len(frames), *video.shape[-2:]), dtype=np.int64)
-        labelled = np.zeros(len(frames), dtype=bool)
-        for t, (name, path) in enumerate(images.items()):
-            if name in masks:
-                mask = self.read_mask(masks[name])
-                same_size(labels[t].shape, mask.shape, path, masks[name])
-                labels[t], labelled[t] = mask, True
+            raise DataError(f"{masks[strays[0]]}: has no image {strays[0]} in {folder}; name both alike")
+        video = stream.read()
+        labels = np.zeros((len(video), *stream.size), dtype=np.uint8)
+        labelled = np.zeros(len(video), dtype=bool)
+        for name, file in masks.items():
+            t, mask = places[name], self.read_mask(file)
+            same_size(stream.size, mask.shape, stream.files[t], file)
+            labels[t], labelled[t] = mask, True
         return Clip(
-            video=torch.from_numpy(video),
+            video=video,
             labels=torch.from_numpy(labels),
             labelled=torch.from_numpy(labelled),
             spacing=self.spacing,
             fps=self.fps,
             patient=case.patient,
             view=case.view,
-            source=case.files["images"],
+            source=folder,
         )
 
     def read_mask(self, file: Path) -> np.ndarray:
-        """A mask as int64 object numbers (y, x). Raises DataError for colour and for numbers that are not allowed."""
+        """A mask as uint8 object numbers (y, x). Raises DataError for colour and for numbers that are not allowed."""
         with open_image(file) as image:
             mode, pixels = image.mode, np.asarray(image)
         if pixels.ndim != 2:
@@ -163,7 +158,7 @@ class Folder(Layout):
                 f"{file}: a mask in colour (mode {mode}); save it as a grey or palette PNG of object numbers"
             )
         if self.mask_values == "binary":
-            return (pixels > 0).astype(np.int64)
+            return (pixels > 0).astype(np.uint8)
         try:
             return label_values(pixels, file, range(self.objects + 1))
         except DataError as error:
@@ -183,11 +178,3 @@ def frame_files(folder: Path, endings: frozenset[str]) -> dict[str, Path]:
 
 def _words(endings: frozenset[str]) -> str:
     return ", ".join(sorted(endings))
-
-
-def read_image(file: Path) -> np.ndarray:
-    """A frame as (c, y, x) float32 in [0, 1], c = 1 for grey and 3 for colour."""
-    with open_image(file) as image:
-        stored, maximum = frame_pixels(image), 65535 if image.mode.startswith("I") else 255
-    unit = unit_pixels(stored, file, maximum=maximum)
-    return unit[None] if unit.ndim == 2 else np.ascontiguousarray(unit.transpose(2, 0, 1))

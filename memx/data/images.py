@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from memx.data.pixels import check_finite
 from memx.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -64,6 +65,17 @@ def open_image(file: Path) -> Iterator[Image.Image]:
         raise DataError(
             f"{file}: cannot be read as an image ({error}); it is damaged or cut short: copy it again"
         ) from None
+
+
+def read_image(file: Path) -> np.ndarray:
+    """A frame's stored pixels, as `frame_pixels` gives them.
+
+    Raises DataError for a file that cannot be read, and for NaN or infinite pixels.
+    """
+    with open_image(file) as image:
+        pixels = frame_pixels(image)
+    check_finite(pixels, file)
+    return pixels
 
 
 def frame_pixels(image: Image.Image) -> np.ndarray:

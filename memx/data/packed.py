@@ -36,7 +36,9 @@ class PackedClip:
         if clip.labels is None or clip.labelled is None:
             raise ValueError("a clip is packed with its labels; this one has none")
         labels = clip.labels.numpy()
-        pixels = (clip.video.double() * 65535).round().numpy().astype(np.uint16)
+        pixels = np.empty(clip.video.shape, np.uint16)
+        for frame, packed in zip(clip.video, pixels, strict=True):  # double precision of one frame at a time
+            packed[:] = (frame.double() * 65535).round().numpy()
         small = labels.astype(np.min_scalar_type(int(labels.max())))
         return cls(pixels, small, clip.labelled.numpy().copy(), clip.ed, clip.es, values)
 

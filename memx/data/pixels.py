@@ -9,6 +9,9 @@ import numpy as np
 
 from memx.errors import DataError
 
+LARGEST = 4 * 2**30
+"""Bytes of pixels, as 32-bit numbers, that a clip may have where it is held whole: for training and scoring."""
+
 
 def unit_pixels(pixels: np.ndarray, file: Path, *, maximum: int = 255) -> np.ndarray:
     """Pixels of 0..`maximum` as float32 in [0, 1].
@@ -43,17 +46,38 @@ def check_finite(pixels: np.ndarray, file: Path) -> None:
         )
 
 
+def check_fits(file: Path, frames: int, channels: int, size: tuple[int, int]) -> None:
+    """Raise DataError for a clip of more than `LARGEST` bytes: 4 · t · c · y · x. `size` is (y, x)."""
+    needed = 4 * frames * channels * size[0] * size[1]
+    if needed > LARGEST:
+        kind = "grey" if channels == 1 else "colour"
+        raise DataError(
+            f"{file}: {frames} {kind} frames of {size[0]} × {size[1]} pixels (y × x) are {needed / 2**30:.2g} GiB of "
+            f"32-bit numbers; a clip for training or scoring is held whole, in {LARGEST / 2**30:.2g} GiB at most: cut "
+            "it into shorter clips, or write its frames smaller (`memx predict` reads clips of any length)"
+        )
+
+
 def label_values(labels: np.ndarray, file: Path, allowed: Collection[int]) -> np.ndarray:
-    """Labels as int64, each one of `allowed`. Raises DataError naming the values found and the values allowed."""
+    """Labels as uint8, each one of `allowed`, which are of 0..255.
+
+    Raises DataError naming the values found and the values allowed.
+    """
     if labels.dtype.kind not in "biuf":
         raise DataError(f"{file}: labels of type {labels.dtype}; want whole numbers out of {_words(allowed)}")
     check_finite(labels, file)
     found = np.unique(labels)
     wrong = [value for value in found.tolist() if value not in set(allowed)]
+    broken = [value for value in wrong if value != round(value)]
+    if broken:
+        raise DataError(
+            f"{file}: labels are not whole numbers, such as {broken[0]!r}; write the mask as integers, in NIfTI with "
+            f"scl_slope 1 and scl_inter 0 ({_words(allowed)} allowed)"
+        )
     if wrong:
         hint = "write 1 where 255 stands" if wrong == [255] else "map the others to one of these"
         raise DataError(f"{file}: label values {_words(found.tolist())} found, {_words(allowed)} allowed; {hint}")
-    return labels.astype(np.int64)
+    return labels.astype(np.uint8)
 
 
 def same_size(image: tuple[int, ...], mask: tuple[int, ...], image_file: Path, mask_file: Path) -> None:

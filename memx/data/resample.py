@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch.nn.functional import interpolate
 
 from memx.data.clip import Clip
@@ -22,7 +23,8 @@ def resize_clip(clip: Clip, size: int | tuple[int, int]) -> Clip:
         return clip
     labels = clip.labels
     if labels is not None:
-        labels = interpolate(labels[:, None].float(), size=new, mode="nearest-exact")[:, 0].to(labels.dtype)
+        small = labels[:, None] if labels.dtype == torch.uint8 else labels[:, None].float()
+        labels = interpolate(small, size=new, mode="nearest-exact")[:, 0].to(labels.dtype)
     video = interpolate(clip.video, size=new, mode="bilinear", align_corners=False, antialias=True)
     spacing = clip.spacing
     if spacing is not None:

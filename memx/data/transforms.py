@@ -1,5 +1,8 @@
 """Augmentations of a whole clip: one draw of a coin and of a strength, the same for every frame.
 
+Movements that follow each other directly, such as a scaling and a rotation, are composed into one, so that the clip is
+resampled and blurred once.
+
 Source: GDKVM (ICCV 2025) augments with gamma, scaling, rotation and contrast, each with probability 0.5; it gives no
 ranges, so the defaults here are ours.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -35,8 +39,7 @@ _Degrees = Annotated[float, Field(ge=-180, le=180)]
 class Transform(ABC):
     """A change of a clip whose strength is drawn from an interval.
 
-    Called with `(video, labels, rng)` it always draws twice, the coin and the strength, so that the options of one
-    transform never shift the draws of the next. `apply` is the change itself and draws nothing.
+    Called with `(video, labels, rng)` it draws as `draw` says; `apply` is the change itself and draws nothing.
     """
 
     def __init__(self, p: float, interval: tuple[float, float]):
@@ -47,14 +50,65 @@ class Transform(ABC):
         self, video: Float[Tensor, "t c y x"], labels: Int[Tensor, "t y x"], rng: np.random.Generator
     ) -> tuple[Float[Tensor, "t c y x"], Int[Tensor, "t y x"]]:
         """The clip, changed with probability `p`. Videos in [0, 1] stay in [0, 1]; inputs are not mutated."""
+        strength = self.draw(rng)
+        return (video, labels) if strength is None else self.apply(video, labels, strength)
+
+    def draw(self, rng: np.random.Generator) -> float | None:
+        """The strength, or None where nothing changes. It always draws twice, the coin and the strength, so that the
+        options of one transform never shift the draws of the next."""
         coin, strength = rng.random(), rng.uniform(self.low, self.high)
-        return self.apply(video, labels, strength) if coin < self.p else (video, labels)
+        return strength if coin < self.p else None
 
     @abstractmethod
     def apply(
         self, video: Float[Tensor, "t c y x"], labels: Int[Tensor, "t y x"], strength: float
     ) -> tuple[Float[Tensor, "t c y x"], Int[Tensor, "t y x"]]:
         """The clip, changed by this much."""
+
+
+class Movement(Transform):
+    """A linear map of the plane about the centre of the frame, which keeps its size; what comes from outside is black
+    background. The video is resampled bilinearly, labels by nearest neighbour."""
+
+    @abstractmethod
+    def back(self, strength: float) -> Float[np.ndarray, "2 2"]:
+        """Where in the input a pixel of the output comes from: (x, y) from the centre in pixels, as a matrix."""
+
+    def apply(self, video: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        return _resample(video, labels, self.back(strength))
+
+
+ClipTransform = Callable[
+    [Float[Tensor, "t c y x"], Int[Tensor, "t y x"], np.random.Generator],
+    tuple[Float[Tensor, "t c y x"], Int[Tensor, "t y x"]],
+]
+
+
+def augment_clip(
+    chain: Sequence[ClipTransform],
+    video: Float[Tensor, "t c y x"],
+    labels: Int[Tensor, "t y x"],
+    rng: np.random.Generator,
+) -> tuple[Float[Tensor, "t c y x"], Int[Tensor, "t y x"]]:
+    """A clip changed by one transform after the other, in their order, which is also the order of their draws.
+
+    Of movements that follow each other directly the matrices are multiplied, B = B₁ B₂ …, and the clip is resampled
+    once. Beside one resampling after the other that leaves out the blur in between, and keeps what one movement takes
+    out of the frame and the next brings back.
+    """
+    back: np.ndarray | None = None
+    for transform in chain:
+        if isinstance(transform, Movement):
+            strength = transform.draw(rng)
+            if strength is not None:
+                step = transform.back(strength)
+                back = step if back is None else back @ step
+            continue
+        if back is not None:
+            video, labels = _resample(video, labels, back)
+            back = None
+        video, labels = transform(video, labels, rng)
+    return (video, labels) if back is None else _resample(video, labels, back)
 
 
 @transforms.register("gamma")
@@ -99,10 +153,11 @@ class Contrast(Transform):
 
 
 @transforms.register("scale")
-class Scale(Transform):
+class Scale(Movement):
     """Scaling about the centre of the frame, which keeps its size; what comes from outside is black background.
 
-    The video is resampled bilinearly, labels by nearest neighbour.
+    The video is resampled bilinearly, labels by nearest neighbour. Together with a `rotate` beside it, that is done
+    once.
     """
 
     def __init__(
@@ -117,16 +172,16 @@ class Scale(Transform):
     ):
         super().__init__(p, factor)
 
-    def apply(self, video: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-        return _affine(video, labels, scale=strength)
+    def back(self, strength: float) -> np.ndarray:
+        return np.eye(2) / strength
 
 
 @transforms.register("rotate")
-class Rotate(Transform):
+class Rotate(Movement):
     """Rotation about the centre of the frame, in pixels; what comes from outside is black background.
 
     A positive angle turns the picture anticlockwise as it is seen, with y pointing down. The video is resampled
-    bilinearly, labels by nearest neighbour.
+    bilinearly, labels by nearest neighbour. Together with a `scale` beside it, that is done once.
     """
 
     def __init__(
@@ -141,20 +196,21 @@ class Rotate(Transform):
     ):
         super().__init__(p, degrees)
 
-    def apply(self, video: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-        return _affine(video, labels, degrees=strength)
+    def back(self, strength: float) -> np.ndarray:
+        cos, sin = math.cos(math.radians(strength)), math.sin(math.radians(strength))
+        return np.array([[cos, -sin], [sin, cos]])
 
 
-def _affine(video: Tensor, labels: Tensor, *, degrees: float = 0.0, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Turn and scale about the centre of the frame. Frames go in as channels: one grid moves all of them.
+def _resample(video: Tensor, labels: Tensor, back: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The clip moved as `Movement.back` says. Frames go in as channels: one grid moves all of them.
 
-    The grid says where in the input, in coordinates of −1..1 an axis, each output pixel comes from. The turn is one in
-    pixels, so its off-diagonal terms carry the aspect ratio.
+    The grid is in coordinates of −1..1 an axis, so that the matrix's off-diagonal terms carry the aspect ratio.
     """
     y, x = labels.shape[-2:]
-    cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
-    back = torch.tensor([[cos, -sin * y / x, 0.0], [sin * x / y, cos, 0.0]])
-    grid = affine_grid(back[None], [1, 1, y, x], align_corners=False)
+    half = np.array([x, y])
+    theta = np.zeros((1, 2, 3), np.float32)
+    theta[0, :, :2] = back * half / half[:, None]
+    grid = affine_grid(torch.from_numpy(theta), [1, 1, y, x], align_corners=False)
     moved = grid_sample(video.flatten(0, 1)[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     classes = grid_sample(labels[None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False)
     return moved[0].reshape(video.shape).clamp(0, 1), classes[0].to(labels.dtype)

@@ -1,9 +1,11 @@
 """The cache of decoded clips: same numbers, nothing read twice, never trusted when broken, safe in company."""
 
 import errno
+import hashlib
 import multiprocessing
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +113,7 @@ def test_other_settings_are_other_entries(made, tmp_path, change):
 
 @pytest.mark.parametrize("place", [0, 100_000, -1])
 def test_a_changed_file_is_another_entry(made, tmp_path, place):
+    """One bit anywhere in a large file, its size and time of change kept."""
     make, read = made
     make().prepare(0)
     read()
@@ -119,9 +122,74 @@ def test_a_changed_file_is_another_entry(made, tmp_path, place):
     content[place] ^= 1
     before = file.stat()
     file.write_bytes(content)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     make().prepare(0)
     assert read() == ["0"]
+
+
+def test_a_touched_or_copied_file_is_the_same_entry(made, tmp_path):
+    make, read = made
+    make().prepare(0)
+    read()
+    file = tmp_path / "0.bin"
+    os.utime(file, ns=(1, 1))
+    make().prepare(0)
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content)
+    make().prepare(0)
+    assert read() == []
+    assert len(_entries(tmp_path / "cache")) == 1
+
+
+def test_a_file_is_hashed_once_a_process(made, monkeypatch):
+    opened = []
+    real = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *words: opened.append(1) or real(*words))
+    make, _ = made
+    for _ in range(3):
+        dataset = make()
+        for case in range(3):
+            dataset.prepare(case)
+    assert len(opened) == 3
+
+
+@pytest.mark.parametrize("library", ["av", "nibabel", "numpy", "pillow", "torch"])
+def test_another_version_of_a_decoder_makes_other_entries(made, monkeypatch, library):
+    make, read = made
+    make().prepare(0)
+    read()
+    real = cache.version
+    monkeypatch.setattr(cache, "version", lambda name: "0.0" if name == library else real(name))
+    cache._libraries.cache_clear()
+    make().prepare(0)
+    monkeypatch.undo()
+    cache._libraries.cache_clear()
+    assert read() == ["0"]
+
+
+class Optioned(Noted):
+    """A layout with an option of any kind."""
+
+    def __init__(self, journal: Path, option: object):
+        super().__init__(journal)
+        self.option = option
+
+
+def test_options_count_by_their_values(tmp_path):
+    options = [None, True, 1, 1.5, "1", (1, 2), [2, 1], {1, 2}, {"b": 1}, {"b": 2}, Path("b"), "b", {"a": [Path("b")]}]
+    keys = [cache.DiskCache(tmp_path / "c", Optioned(tmp_path, option), {})._settings for option in options]
+    assert len(set(keys)) == len(options)
+    again = cache.DiskCache(tmp_path / "c", Optioned(tmp_path, {"b": 1}), {})._settings
+    assert again == keys[8]
+
+
+@pytest.mark.parametrize("option", [object(), lambda: None, [object()], {"a": np.zeros(3)}])
+def test_an_option_without_a_plain_value_is_refused(tmp_path, option):
+    """Its text may hold an address, by which no entry would ever be found again, or may leave out what differs."""
+    with pytest.raises(UserError, match=r"data.cache: Optioned.option is a \w+, which has no plain value .*=memory"):
+        cache.DiskCache(tmp_path / "c", Optioned(tmp_path, option), {})
+    assert cache.make_cache(True, Optioned(tmp_path, option), {}).get(Case("0", "0", "", "train")) is None
 
 
 def test_data_may_move_and_the_code_that_reads_them_counts(made, tmp_path, monkeypatch):
@@ -181,6 +249,20 @@ def test_a_broken_entry_is_made_anew(made, tmp_path, data):
     assert read() == []
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'\\"es\\": 7', b'\\"es\\": 6'), (b"[0, 1, 2, 3]", b"[0, 1, 2, 8]")])
+def test_the_checksum_covers_phases_and_values(made, old, new):
+    make, read = made
+    make(sampling="all").prepare(0)
+    entry = make(sampling="all")._cache.path(make().cases[0])
+    content = entry.read_bytes()
+    assert content.count(old) == 1
+    entry.write_bytes(content.replace(old, new))
+    read()
+    assert make(sampling="all").prepare(0) == {0, 1, 2, 3}
+    assert read() == ["0"]
+    assert entry.read_bytes() == content
+
+
 def _fill(dataset: ClipDataset) -> float:
     return float(sum(dataset[i]["video"].sum() for i in range(len(dataset))))
 
@@ -201,14 +283,34 @@ def test_a_full_disk_is_said_once_and_training_goes_on(made, monkeypatch, caplog
     def full(*words: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache, "save_file", full)
+    tried = []
+    monkeypatch.setattr(cache, "save_file", lambda *words, **options: tried.append(1) or full())
     make, read = made
     dataset = make()
     assert _same(_items(dataset)[:1], _items(make(False))[:1])
     assert len(read()) == 12
-    assert caplog.text.count("the cache of clips is not written") <= 3  # one a file that the message names
+    make().prepare(0)  # another data set in the same folder
+    assert len(tried) == 2
+    assert caplog.text.count("the cache of clips is not written any more") == 1
     assert "the disk is full" in caplog.text
     assert not _entries(tmp_path / "cache")
+
+
+def test_what_a_killed_writer_left_is_removed_after_a_day(made, tmp_path):
+    make, _ = made
+    make().prepare(0)
+    entry = _entries(tmp_path / "cache")[0]
+    old, new = (entry.with_name(f".part-{name}.safetensors") for name in ("old", "new"))
+    for part in (old, new):
+        part.write_bytes(b"half")
+    day_ago = time.time() - 24 * 3600
+    os.utime(old, (day_ago - 60, day_ago - 60))
+    os.utime(new, (day_ago + 60, day_ago + 60))
+    os.utime(entry, (1, 1))
+    make()
+    assert not old.exists()
+    assert new.exists()
+    assert entry.exists()
 
 
 def test_a_folder_that_cannot_be_made_is_refused(made, tmp_path):

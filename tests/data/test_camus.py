@@ -34,7 +34,7 @@ def test_reads_what_was_written(make_camus):
     assert clip.video.shape == (7, 1, 31, 20)
     assert clip.video.dtype == torch.float32
     assert clip.labels.shape == (7, 31, 20)
-    assert clip.labels.dtype == torch.int64
+    assert clip.labels.dtype == torch.uint8
     assert clip.labelled.all()
     assert clip.spacing == pytest.approx((0.3, 0.15))
     assert (clip.ed, clip.es, clip.ef, clip.fps) == (0, 6, 54.5, 50.5)
@@ -73,6 +73,14 @@ def test_pixels_and_labels_keep_their_places(make_camus, request):
     for t, y, x in ((0, 3, 5), (4, 12, 9), (6, 30, 19)):
         assert clip.video[t, 0, y, x].item() == pytest.approx(stored[x, y, t] / 255)
     assert set(clip.labels.unique().tolist()) == {0, 1, 2, 3}
+
+
+def test_a_mask_whose_header_scales_it_is_told_so(make_camus):
+    root = make_camus()
+    path = _path(root, "half_sequence_gt")
+    _rewrite(path, lambda array: array * np.float32(1.0000001))
+    with pytest.raises(DataError, match=r"_gt.nii.gz: labels are not whole numbers, such as .*; write .* scl_slope 1"):
+        _load(root)
 
 
 def test_a_sequence_from_es_to_ed_is_turned_round(make_camus):
@@ -213,7 +221,7 @@ def test_labels_of_255_name_found_and_allowed(make_camus):
 def test_fractional_labels_are_refused(make_camus):
     root = make_camus()
     _rewrite(_path(root, "half_sequence_gt"), lambda labels: labels.astype(np.float32) / 2)
-    with pytest.raises(DataError, match=r"label values 0, 0.5, 1, 1.5 found"):
+    with pytest.raises(DataError, match=r"labels are not whole numbers, such as 0.5"):
         _load(root)
 
 

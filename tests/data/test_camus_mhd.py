@@ -1,9 +1,11 @@
 """CAMUS's older release, on files that the phantom wrote in it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -78,6 +80,38 @@ def test_a_sequence_from_es_to_ed_is_turned_round(written):
         stored = sitk.GetArrayFromImage(sitk.ReadImage(str(case.files["video"])))
         np.testing.assert_allclose(clip.video[0, 0].numpy() * 255, stored[-1 if stored_from_es else 0], atol=1e-4)
     assert turned == 2
+
+
+def _es_in_3_and_ed_in_4(root: Path, pattern: str):
+    """patient0001's 2CH clip of 5 frames, as if its cfg said that ES is frame 3 and ED frame 4, counted from 1."""
+    info = next(root.glob(f"{pattern}/patient0001/Info_2CH.cfg"))
+    info.write_text(re.sub(r"(?m)^ES: \d+$", "ES: 3", re.sub(r"(?m)^ED: \d+$", "ED: 4", info.read_text())))
+    clip = _first(root)
+    assert (len(clip), clip.ed, clip.es) == (5, 1, 2)
+    return clip, info.parent
+
+
+def test_ed_and_es_inside_a_reversed_sequence(written, tmp_path):
+    clip, folder = _es_in_3_and_ed_in_4(shutil.copytree(written[0], tmp_path / "nifti"), "database_nifti")
+    stored, mask = (
+        nibabel.load(folder / f"patient0001_2CH_half_sequence{part}.nii.gz").get_fdata().T for part in ("", "_gt")
+    )
+    np.testing.assert_allclose(clip.video[:, 0].numpy() * 255, stored[::-1], atol=1e-4)
+    np.testing.assert_array_equal(clip.labels.numpy(), mask[::-1])
+    assert clip.labelled.all()
+
+
+def test_ed_and_es_inside_a_reversed_sequence_of_the_older_release(root):
+    clip, folder = _es_in_3_and_ed_in_4(root, "training")
+    read = {
+        part: sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"patient0001_2CH_{part}.mhd")))
+        for part in ("sequence", "ED_gt", "ES_gt")
+    }
+    np.testing.assert_allclose(clip.video[:, 0].numpy() * 255, read["sequence"][::-1], atol=1e-4)
+    assert clip.labelled.tolist() == [False, True, True, False, False]
+    np.testing.assert_array_equal(clip.labels[1].numpy(), read["ED_gt"].squeeze())
+    np.testing.assert_array_equal(clip.labels[2].numpy(), read["ES_gt"].squeeze())
+    assert clip.labels[[0, 3, 4]].sum() == 0
 
 
 def test_spacing_is_0_308_by_0_154_as_prediction_reads_it(root):

@@ -61,11 +61,52 @@ def test_other_kinds_of_image_are_frames_too(make_folder, suffix):
     torch.testing.assert_close(_load(root).video, before)
 
 
-def test_sixteen_bits_are_scaled_by_their_range(make_folder):
+def _deep(root, kind, low, high):
+    """Write clip1's frames anew with values of `low` to `high` in a type of more than 8 bits; give their folder."""
+    folder = root / "images" / "clip1"
+    for t, path in enumerate(sorted(folder.iterdir())):
+        frame = np.linspace(low, high, 24 * 16).reshape(24, 16) * (12 - t) / 12
+        Image.fromarray(frame.astype(kind)).save(path.with_suffix(".tif"))
+        path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "brightest"),
+    [
+        (np.uint16, 0, 4095, 1),  # 12 bits in 16
+        (np.uint16, 0, 65535, 1),
+        (np.uint16, 0, 200, 200 / 255),  # 8 bits in 16
+        (np.int32, -30, 20, 1),
+        (np.float32, 0, 1, 1),
+        (np.float32, 0, 100, 100 / 255),
+    ],
+)
+def test_deep_images_are_read_as_prediction_reads_them(make_folder, kind, low, high, brightest):
     root = make_folder()
-    for path in (root / "images" / "clip1").iterdir():
-        Image.fromarray(np.full((24, 16), 65535, np.uint16)).save(path)
-    assert _load(root).video.min() == 1
+    folder = _deep(root, kind, low, high)
+    video = _load(root).video
+    assert torch.equal(video, torch.stack(list(open_stream(folder, colour=True))))
+    assert video.max().item() == pytest.approx(brightest)
+
+
+def test_the_frames_of_a_clip_share_one_scale(make_folder):
+    """A dark frame of a deep clip stays darker than a bright one."""
+    root = make_folder()
+    _deep(root, np.uint16, 0, 4095)
+    brightest = _load(root).video.amax((1, 2, 3))
+    assert brightest[0] == 1
+    assert brightest.max() / brightest.min() == pytest.approx(12, rel=0.01)
+
+
+def test_nan_pixels_name_their_file(make_folder):
+    root = make_folder()
+    folder = _deep(root, np.float32, 0, 1)
+    frame = np.zeros((24, 16), np.float32)
+    frame[3, 5] = np.nan
+    Image.fromarray(frame).save(folder / "7.tif")
+    with pytest.raises(DataError, match=r"clip1.7.tif: 1 of 384 pixels are NaN or infinite, the first at \(3, 5\)"):
+        _load(root)
 
 
 def test_clips_without_partner_are_left_out_and_reported(make_folder):
@@ -115,7 +156,7 @@ def test_a_mask_of_another_size_names_both(make_folder):
 def test_a_frame_of_another_size_is_refused(make_folder):
     root = make_folder()
     Image.new("L", (8, 9)).save(root / "images" / "clip1" / "5.png")
-    with pytest.raises(DataError, match=r"images.clip1.5.png: this frame is 9 × 8 .* the first, 1.png, is 24 × 16"):
+    with pytest.raises(DataError, match=r"images.clip1.5.png: this frame is 8 × 9 .* the first, 1.png, is 16 × 24"):
         _load(root)
 
 

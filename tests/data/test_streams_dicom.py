@@ -183,6 +183,45 @@ def test_a_single_frame_is_a_clip_of_one(tmp_path: Path) -> None:
     assert torch.equal(torch.stack(list(stream)), torch.ones(1, 1, 6, 8))
 
 
+def test_uncompressed_422_colour_of_several_frames(tmp_path: Path) -> None:
+    """Two bytes a pixel: y₀ y₁ cb cr for each pair of pixels. The frames differ, so that a wrong step is seen."""
+    luma = np.random.default_rng(0).integers(0, 256, (3, 6, 8), dtype=np.uint8)
+    stored = np.full((3, 6, 16), 128, np.uint8)
+    stored[..., 0::4], stored[..., 1::4] = luma[..., 0::2], luma[..., 1::2]
+    words = {"PhotometricInterpretation": "YBR_FULL_422", "PixelData": stored.tobytes()}
+    path = write(tmp_path / "clip.dcm", np.zeros((3, 6, 8, 3), np.uint8), **words)
+    frames = torch.stack(list(open_stream(path)))
+    assert frames.shape == (3, 1, 6, 8)
+    torch.testing.assert_close(frames[:, 0], torch.from_numpy(luma / 255).float())
+    cut = write(tmp_path / "cut.dcm", np.zeros((3, 6, 8, 3), np.uint8), **{**words, "PixelData": stored[:2].tobytes()})
+    with pytest.raises(DataError, match=r"cut.dcm: frame \d of 3 cannot be decoded, the file is truncated or damaged"):
+        list(open_stream(cut))
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "scale"),
+    [
+        ("1", "0", lambda stored: stored / 255),
+        ("4", "0", lambda stored: 4 * stored / 255),  # 0..252: 8-bit values
+        ("20", "-7", lambda stored: stored / 63),  # -7..1253: the clip's own range
+        (None, "0", lambda stored: stored / 255),
+    ],
+)
+def test_a_positive_rescale_slope_is_applied(tmp_path: Path, slope: str | None, intercept: str, scale: Any) -> None:
+    stored = np.random.default_rng(0).permutation(np.arange(192) % 64).reshape(4, 6, 8).astype(np.uint8)
+    words = {"RescaleIntercept": intercept} | ({"RescaleSlope": slope} if slope else {})
+    stream = open_stream(write(tmp_path / "clip.dcm", stored, **words))
+    expected = torch.from_numpy(scale(stored)).float()
+    torch.testing.assert_close(torch.stack(list(stream))[:, 0], expected)
+
+
+@pytest.mark.parametrize("slope", ["-1", "0"])
+def test_another_rescale_slope_is_refused(tmp_path: Path, slope: str) -> None:
+    path = write(tmp_path / "clip.dcm", FRAMES, RescaleSlope=slope, RescaleIntercept="255")
+    with pytest.raises(DataError, match=rf"clip\.dcm: Rescale Slope {slope} and Intercept 255 .*; export it again"):
+        open_stream(path)
+
+
 FRAMES = np.zeros((3, 6, 8), np.uint8)
 
 

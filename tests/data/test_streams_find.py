@@ -113,7 +113,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 def test_images_of_differing_sizes(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     picture(tmp_path / "b.png", (9, 6))
-    with pytest.raises(DataError, match=r"a\.png is 8 × 6 and b\.png is 9 × 6"):
+    with pytest.raises(DataError, match=r"b\.png: this frame is 9 × 6 pixels .* the first, a\.png, is 8 × 6"):
         open_stream(tmp_path)
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.transforms.spatial.array import Affine
 
-from memx.data.transforms import Contrast, Gamma, Rotate, Scale
+from memx.data import transforms as module
+from memx.data.transforms import Contrast, Gamma, Movement, Rotate, Scale, augment_clip
 from memx.registry import transforms
 
 NAMES = ("contrast", "gamma", "rotate", "scale")
@@ -200,3 +201,113 @@ def test_what_comes_from_outside_is_black_background():
     moved, classes = Scale().apply(video, labels, 0.5)
     assert moved[..., 0, 0].max() == 0
     assert classes[..., 0, 0].max() == 0
+
+
+class Shear(Movement):
+    """x ← x + s y, which commutes with neither rotation nor scaling by another factor an axis."""
+
+    def __init__(self, low: float, high: float):
+        super().__init__(1.0, (low, high))
+
+    def back(self, strength: float) -> np.ndarray:
+        return np.array([[1.0, -strength], [0.0, 1.0]])
+
+
+def _blob(size: tuple[int, int], back: np.ndarray | None = None) -> torch.Tensor:
+    """A smooth hill beside the centre, and the same moved as `back` says, exactly: (1, 1, y, x)."""
+    y, x = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in size)
+    v, u = torch.meshgrid(y, x, indexing="ij")
+    b = np.eye(2) if back is None else back
+    u, v = b[0, 0] * u + b[0, 1] * v, b[1, 0] * u + b[1, 1] * v
+    return torch.exp(-((u - 4) ** 2 / 60 + (v + 3) ** 2 / 40))[None, None].float()
+
+
+def _in_turn(chain, video, labels, rng):
+    for transform in chain:
+        video, labels = transform(video, labels, rng)
+    return video, labels
+
+
+CHAINS = st.permutations([Scale(p=1, factor=(0.8, 1.3)), Rotate(p=1, degrees=(-40, 40)), Shear(-0.3, 0.3)])
+
+
+@settings(deadline=None, max_examples=30)
+@given(CHAINS, st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_movements_composed_are_the_movements_in_turn(order, count, seed):
+    """To a tolerance on a smooth picture, whose exact movement is known: one resampling is as near to it as any."""
+    chain, size = order[:count], (61, 75)
+    video, rngs = _blob(size), [np.random.default_rng(seed) for _ in range(3)]
+    labels = (video[:, 0] > 0.3).long()
+    once, in_turn = augment_clip(chain, video, labels, rngs[0]), _in_turn(chain, video, labels, rngs[1])
+    assert rngs[0].random() == rngs[1].random()  # the same draws
+    back = np.eye(2)
+    for transform in chain:
+        back = back @ transform.back(transform.draw(rngs[2]))
+    exact = _blob(size, back)
+    torch.testing.assert_close(once[0], in_turn[0], rtol=0, atol=0.04)
+    torch.testing.assert_close(once[0], exact, rtol=0, atol=0.016)
+    assert (once[0] - exact).abs().mean() <= (in_turn[0] - exact).abs().mean() + 1e-7
+    wrong = once[1] != (exact[:, 0] > 0.3).long()
+    assert not (wrong & ((exact[:, 0] - 0.3).abs() > 0.1)).any()  # off by the edge's pixel at most
+
+
+@settings(deadline=None, max_examples=20)
+@given(CHAINS, st.integers(0, 2**32 - 1))
+def test_labels_are_taken_from_the_nearest_pixel_of_the_composed_movement(chain, seed):
+    y, x = 24, 30
+    labels = torch.arange(1, y * x + 1).reshape(1, y, x)
+    _, moved = augment_clip(chain, _coordinates((y, x)), labels, np.random.default_rng(seed))
+    back, rng = np.eye(2), np.random.default_rng(seed)
+    for transform in chain:
+        back = back @ transform.back(transform.draw(rng))
+    v, u = np.mgrid[:y, :x] - np.array([(y - 1) / 2, (x - 1) / 2])[:, None, None]
+    column, row = np.einsum("ij,jyx->iyx", back, np.stack([u, v])) + np.array([(x - 1) / 2, (y - 1) / 2])[:, None, None]
+    inside = (row > -0.49) & (row < y - 0.51) & (column > -0.49) & (column < x - 0.51)
+    clear = inside & (abs(row % 1 - 0.5) > 1e-3) & (abs(column % 1 - 0.5) > 1e-3)
+    nearest = np.rint(row[clear]) * x + np.rint(column[clear]) + 1
+    assert clear.sum() > 50
+    np.testing.assert_array_equal(moved[0].numpy()[clear], nearest)
+
+
+def _resamplings(monkeypatch, chain) -> int:
+    calls = []
+    real = module.grid_sample
+    monkeypatch.setattr(module, "grid_sample", lambda *words, **options: calls.append(1) or real(*words, **options))
+    augment_clip(chain, *_clip(), np.random.default_rng(0))
+    return len(calls) // 2  # one for the video, one for its labels
+
+
+@pytest.mark.parametrize(
+    ("chain", "times"),
+    [
+        ((Gamma(p=1), Scale(p=1), Rotate(p=1), Contrast(p=1)), 1),
+        ((Scale(p=1), Rotate(p=1), Scale(p=1)), 1),
+        ((Scale(p=1), Contrast(p=1), Rotate(p=1)), 2),
+        ((Scale(p=1), Rotate(p=0)), 1),
+        ((Scale(p=0), Rotate(p=0)), 0),
+    ],
+)
+def test_neighbouring_movements_are_resampled_once(monkeypatch, chain, times):
+    assert _resamplings(monkeypatch, chain) == times
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.sampled_from([(Gamma(), Scale(), Contrast()), (Scale(), Contrast(), Rotate()), (Rotate(), Gamma(), Scale())]),
+    st.integers(0, 2**32 - 1),
+)
+def test_where_no_movements_meet_the_transforms_act_in_turn(chain, seed):
+    video, labels = _clip()
+    rngs = [np.random.default_rng(seed) for _ in range(2)]
+    once, in_turn = augment_clip(chain, video, labels, rngs[0]), _in_turn(chain, video, labels, rngs[1])
+    torch.testing.assert_close(once, in_turn, rtol=0, atol=0)
+    assert rngs[0].random() == rngs[1].random()
+
+
+def test_what_leaves_the_frame_and_comes_back_is_kept():
+    video = torch.full((1, 1, 20, 20), 0.5)
+    labels = torch.ones(1, 20, 20, dtype=torch.int64)
+    chain = (Scale(p=1, factor=(2, 2)), Scale(p=1, factor=(0.5, 0.5)))
+    kept, classes = augment_clip(chain, video, labels, np.random.default_rng(0))
+    torch.testing.assert_close(kept, video)
+    assert torch.equal(classes, labels)

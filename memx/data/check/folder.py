@@ -10,9 +10,9 @@ from memx.data.check.facts import Facts
 from memx.data.check.layout import LayoutChecks
 from memx.data.check.problem import Problem, error, from_error
 from memx.data.clip import SPLITS, Case, Skipped, Survey
-from memx.data.folder import MASK_SUFFIXES, frame_files, read_image
+from memx.data.folder import MASK_SUFFIXES, frame_files
 from memx.data.folder_tree import find_tree
-from memx.data.images import IMAGE_SUFFIXES, natural_key, open_image
+from memx.data.images import IMAGE_SUFFIXES, natural_key, open_image, read_image
 from memx.errors import DataError
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memx.data.channels import with_channels
+from memx.data.pixels import check_fits
 from memx.data.streams.intensity import Intensity
 from memx.errors import DataError
 
@@ -121,6 +122,23 @@ class Stream(ABC):
             frame = frame[None] if frame.ndim == 2 else frame.transpose(2, 0, 1)
             image = torch.from_numpy(np.ascontiguousarray(frame))
             yield with_channels(image[None], self.channels)[0].clamp(0, 1)
+
+    def read(self) -> Float[Tensor, "t c y x"]:
+        """The whole clip: what iterating yields, each frame decoded straight into its place.
+
+        Raises DataError for a clip that does not fit (`check_fits`), before a frame is decoded where the length is
+        known.
+        """
+        length = self.length or 1
+        check_fits(self.path, length, self.channels, self.size)
+        video = torch.empty(length, self.channels, *self.size)
+        count = 0
+        for count, frame in enumerate(self, start=1):
+            if count > len(video):
+                check_fits(self.path, count, self.channels, self.size)
+                video = torch.cat([video, torch.empty_like(video)])
+            video[count - 1] = frame
+        return video[:count]
 
     def _checked_frames(self) -> Iterator[np.ndarray]:
         count = 0

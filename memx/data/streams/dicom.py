@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import iter_pixels
+from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from memx.data.streams.base import Facts, Stream, check_complete
@@ -36,7 +37,10 @@ _REQUIRED = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
 class DicomStream(Stream):
     """The frames of a DICOM object. `header` is its data set without the pixels.
 
-    Windows and presentation states are not applied; MONOCHROME1 is inverted and palettes are looked up.
+    Windows and presentation states are not applied; MONOCHROME1 is inverted and palettes are looked up. Ultrasound
+    objects have no Rescale Slope and Intercept (PS3.3 A.6 and A.7), but what was converted to one may: a positive slope
+    is applied, slope · stored + intercept, and the values are then scaled as those of a file that declares no range.
+    Raises DataError for a slope that is not positive.
     """
 
     kind = "dicom"
@@ -45,24 +49,30 @@ class DicomStream(Stream):
         self.header = _read_header(path)
         with _reading(path):
             facts = _facts(path, self.header)
+            self._rescale = None if facts.coloured else _rescale(path, self.header)
         super().__init__(path, facts, colour=colour)
 
     def declared_intensity(self) -> Intensity | None:
         unsigned = self.header.get("PixelRepresentation", 0) == 0
         eight_bit = unsigned and self.header.get("BitsStored") == 8 and not _has_palette(self.header)
-        return Intensity.of_bits(8) if eight_bit else None
+        return Intensity.of_bits(8) if eight_bit and self._rescale is None else None
 
     def stored_frames(self) -> Iterator[np.ndarray]:
         count = 0
         palette = _has_palette(self.header)
         try:
-            for frame in iter_pixels(self.path):
+            for frame in self._decoded():
                 if count == self.length:
                     raise DataError(
                         f"{self.path}: the header promises {self.length} frames (NumberOfFrames) but there are more; "
                         "it is damaged, so export the clip again"
                     )
-                yield apply_color_lut(frame, self.header) if palette else frame
+                if palette:
+                    frame = apply_color_lut(frame, self.header)
+                elif self._rescale is not None:
+                    slope, intercept = self._rescale
+                    frame = slope * frame + intercept
+                yield frame
                 count += 1
         except (RuntimeError, NotImplementedError) as error:
             raise DataError(f"{self.path}: frame {count} cannot be decoded; {_remedy(self.header)} ({error})") from None
@@ -72,6 +82,30 @@ class DicomStream(Stream):
                 f"copy it again from its source ({error})"
             ) from None
         check_complete(self.path, self.length, count)
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        """The frames as pydicom decodes them. Its iterator steps through uncompressed 4:2:2 data, which have two bytes
+        a pixel, as if they had three; frame by frame they are right."""
+        compressed = UID(self.header.file_meta.get("TransferSyntaxUID", "")).is_compressed
+        if self.header.PhotometricInterpretation != "YBR_FULL_422" or compressed:
+            yield from iter_pixels(self.path)
+            return
+        for index in range(self.facts.length or 0):
+            yield pixel_array(self.path, index=index)
+
+
+def _rescale(path: Path, header: Dataset) -> tuple[float, float] | None:
+    """Rescale Slope and Intercept, or None where they change nothing."""
+    words = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
+    slope, intercept = (
+        default if header.get(word) in (None, "") else float(header[word].value) for word, default in words.items()
+    )
+    if not (slope > 0 and math.isfinite(slope) and math.isfinite(intercept)):
+        raise DataError(
+            f"{path}: Rescale Slope {slope:g} and Intercept {intercept:g} are not those of an ultrasound clip; export "
+            "it again without them (or with a positive slope)"
+        )
+    return None if (slope, intercept) == (1.0, 0.0) else (slope, intercept)
 
 
 def _has_palette(header: Dataset) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memx.data.images import EIGHT_BIT_MODES, GREY_MODES, IMAGE_SUFFIXES, frame_pixels, image_files, open_image
+from memx.data.images import EIGHT_BIT_MODES, GREY_MODES, IMAGE_SUFFIXES, image_files, open_image, read_image
 from memx.data.streams.base import Facts, Stream, sizes
 from memx.data.streams.intensity import Intensity
 from memx.errors import DataError
@@ -29,8 +29,8 @@ class ImagesStream(Stream):
         for file, (other, _) in zip(self.files, headers, strict=True):
             if other != size:
                 raise DataError(
-                    f"{path}: the images of a clip have one size, but {first.name} is {sizes(size)} and {file.name} is "
-                    f"{sizes(other)} pixels"
+                    f"{file}: this frame is {sizes(other)} pixels (x × y), the first, {first.name}, is {sizes(size)}; "
+                    "all frames of a clip have one size"
                 )
         modes = {mode for _, mode in headers}
         self._eight_bit = modes <= EIGHT_BIT_MODES
@@ -43,9 +43,7 @@ class ImagesStream(Stream):
 
     def stored_frames(self) -> Iterator[np.ndarray]:
         for file in self.files:
-            with open_image(file) as image:
-                frame = frame_pixels(image)
-            yield frame
+            yield read_image(file)
 
 
 def _header(file: Path) -> tuple[tuple[int, int], str]:

@@ -17,11 +17,15 @@ from memx.data.streams.containers import check_whole
 from memx.data.streams.intensity import Intensity
 from memx.errors import DataError
 
+_STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
+"""Options of FFmpeg's decoders by which damaged data are an error rather than a frame with part of it made up."""
+
 
 class VideoStream(Stream):
     """The first video track of a file; one stored frame a time step, timestamps are not resampled.
 
-    Values are fractions of the full range at the video's own bit depth. `fps` is the average rate.
+    Values are fractions of the full range at the video's own bit depth. `fps` is the average rate. A damaged frame is
+    refused wherever its decoder can tell; Motion JPEG, which has no checksum, does not always.
     """
 
     kind = "video"
@@ -54,7 +58,9 @@ class VideoStream(Stream):
         count = 0
         with _open(self.path) as container:
             try:
-                for packet in container.demux(_track(self.path, container)):
+                track = _track(self.path, container)
+                track.codec_context.options = _STRICT
+                for packet in container.demux(track):
                     for frame in packet.decode():
                         if frame.is_corrupt:
                             raise DataError(
@@ -64,7 +70,8 @@ class VideoStream(Stream):
                         count += 1
             except FFmpegError as error:
                 raise DataError(
-                    f"{self.path}: frame {count} cannot be decoded, the file is truncated or damaged ({error.strerror})"
+                    f"{self.path}: frame {count} cannot be decoded, the file is truncated or damaged "
+                    f"({error.strerror}); copy it again from its source"
                 ) from None
         check_complete(self.path, self.length, count)
 
@@ -88,7 +95,10 @@ def _open(path: Path) -> InputContainer:
     try:
         return av.open(str(path), "r", metadata_errors="ignore")
     except FFmpegError as error:
-        raise DataError(f"{path}: not a readable video ({error.strerror}); a cut-off MP4 has lost its index") from None
+        raise DataError(
+            f"{path}: not a readable video ({error.strerror}): it is empty or damaged, or an MP4 cut off before its "
+            "index; copy it again from its source"
+        ) from None
 
 
 def _track(path: Path, container: InputContainer) -> AvStream:

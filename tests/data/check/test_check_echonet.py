@@ -109,7 +109,7 @@ TRACINGS = "VolumeTracings.csv, "
 FAULTS = {
     "no video": (no_video, "error", "{name}", "traced, but there is no such video", "copy it to Videos"),
     "truncated": (truncated, "error", "Videos/{name}.avi", "", "copy it again"),
-    "empty file": (no_bytes, "error", "Videos/{name}.avi", "cannot be read as a video", "copy it again"),
+    "empty file": (no_bytes, "error", "Videos/{name}.avi", "not a readable video", "copy it again"),
     "unlisted": (unlisted, "error", "Videos/0XFEED.avi", "is not in FileList.csv", "add it there"),
     "listed twice": (listed_twice, "error", "FileList.csv, line 3", "is listed twice", "remove one of the lines"),
     "EF 120": (set_first("EF", "120"), "error", "FileList.csv, line 2", "EF 120", "want an EF of 0..100"),
