@@ -17,8 +17,9 @@ from memx.errors import DataError
 
 _SIDE = 256  # pixels of the longer side that are compared: larger pictures are thinned out
 _CLEARLY = 0.5  # another frame is the still's when it is nearer than this share of the right frame's distance
+_AS_IT_IS = "as it is"
 _TURNED = {
-    "as it is": (slice(None), slice(None)),
+    _AS_IT_IS: (slice(None), slice(None)),
     "turned left to right": (slice(None), slice(None, None, -1)),
     "turned upside down": (slice(None, None, -1), slice(None)),
     "turned by 180°": (slice(None, None, -1), slice(None, None, -1)),
@@ -76,6 +77,7 @@ def _compare(
     case: Case, phases: Mapping[str, int], kind: _Kind, file: Path, frames: NDArray, stills: Mapping[str, Path]
 ) -> Iterator[Problem]:
     found: dict[str, tuple[str, int]] = {}
+    strangers: list[str] = []
     for phase, t in phases.items():
         still = stills.get(f"{phase.lower()}_{'video' if kind is _PICTURE else 'labels'}")
         if still is None or not still.is_file():
@@ -92,10 +94,12 @@ def _compare(
             continue
         distance, turned, nearest = _nearest(pixels, frames, t, kind)
         if distance > kind.stranger:
-            what = f"the {phase} frame's {kind.name} is not like {still.name}"
-            yield warning(file, what, "compare both: they should be one frame", case)
-        elif (turned, nearest) != ("as it is", t):
+            strangers.append(phase)
+        elif (turned, nearest) != (_AS_IT_IS, t):
             found[phase] = turned, nearest
+    if strangers:
+        what = f"the {kind.name} of its {' and '.join(strangers)} frame is not like the still"
+        yield warning(file, what, "compare both: they should be the same", case)
     yield from _told(case, len(frames), kind, file, phases, found)
 
 
@@ -105,32 +109,33 @@ def _nearest(still: NDArray, frames: NDArray, expected: int, kind: _Kind) -> tup
     still, frames = still[::step, ::step], frames[:, ::step, ::step]
     right = kind.apart(still, frames[expected])
     if right <= kind.same:
-        return right, "as it is", expected
+        return right, _AS_IT_IS, expected
     places = [(turned, t) for turned in _TURNED for t in range(len(frames))]
     distances = [kind.apart(still[_TURNED[turned]], frames[t]) for turned, t in places]
     best = int(np.argmin(distances))
     if distances[best] <= min(kind.match, _CLEARLY * right):
         return distances[best], *places[best]
-    return right, "as it is", expected
+    return right, _AS_IT_IS, expected
 
 
 def _told(
     case: Case, count: int, kind: _Kind, file: Path, phases: Mapping[str, int], found: Mapping[str, tuple[str, int]]
 ) -> Iterator[Problem]:
     info = case.files["info"]
-    exchanged = {"ED": ("as it is", phases["ES"]), "ES": ("as it is", phases["ED"])}
+    exchanged = {"ED": (_AS_IT_IS, phases["ES"]), "ES": (_AS_IT_IS, phases["ED"])}
     if found == exchanged:
         what = f"the {kind.name} of its ED frame is the still of ES, and the other way round"
         yield error(file, what, f"turn the sequence round, or exchange ED and ES in {info.name}", case)
         return
+    for turned in sorted({turned for turned, _ in found.values()} - {_AS_IT_IS}):
+        of = " and ".join(phase for phase, (how, _) in found.items() if how == turned)
+        what = f"the {kind.name} of its {of} frame is the still {turned}"
+        yield error(file, what, "turn the wrong one of both", case)
     first, last = Info(info).phases(count)
     for phase, (turned, t) in found.items():
-        if turned != "as it is":
-            what = f"the {kind.name} of its {phase} frame is the {phase} still {turned}"
-            yield error(file, what, "turn the wrong one of both", case)
-        else:
+        if turned == _AS_IT_IS:
             said, number = phases[phase], t
             if first > last:
                 said, number = count - 1 - said, count - 1 - number
-            what = f"says {phase}: {said + 1}, but the {phase} still is frame {number + 1} of the sequence"
+            what = f"says {phase}: {said + 1}; by the {phase} still it is {number + 1}"
             yield error(info, what, f"give the right frame: {phase}: {number + 1}", case)
