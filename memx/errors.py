@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -27,7 +28,24 @@ class RecipeError(UserError):
 
 
 class DataError(UserError):
-    """A data set, clip or mask is missing, unreadable or inconsistent."""
+    """A data set, clip or mask is missing, unreadable or inconsistent.
+
+    Its message is `FILE, PLACE: what; remedy`, of what is given of these:
+
+    what    what is wrong; a whole message where no file is given
+    file    the file or folder that it is wrong with, or None
+    place   where in the file, such as `line 3`
+    remedy  what to do about it
+    """
+
+    def __init__(self, what: str, *, file: Path | None = None, place: str = "", remedy: str = ""):
+        where = ", ".join(filter(None, (str(file) if file is not None else "", place)))
+        said = "; ".join(filter(None, (what, remedy)))
+        super().__init__(f"{where}: {said}" if where else said)
+        self.what = what
+        self.file = file
+        self.place = place
+        self.remedy = remedy
 
 
 class CheckpointError(UserError):

@@ -54,8 +54,9 @@ def check(
     from memx.data.check.run import check as run_check
 
     name, reader = _reader(root, layout, options, plugin)
-    report = run_check(root, reader, name=name, progress=lambda clips: bar("check", clips, "clips"))
     folder = out or Path("check") / (root.resolve().name or "data")
+    _make(folder)
+    report = run_check(root, reader, name=name, progress=lambda clips: bar("check", clips, "clips"))
     _write(folder, report, reader)
     if as_json:
         typer.echo(json.dumps(report.json(), indent=2, ensure_ascii=False))
@@ -125,6 +126,7 @@ def split(
 def _reader(root: Path, layout: str | None, options: list[str] | None, plugin: list[Path] | None) -> tuple[str, Layout]:
     """The layout's name, given or found, and its reader with the options."""
     from memx.cli.common import load_plugins
+    from memx.data.access import folder_to_read
     from memx.data.check.find import find_layout
     from memx.engine.datasets import make_layout
     from memx.errors import UserError, unknown
@@ -132,6 +134,7 @@ def _reader(root: Path, layout: str | None, options: list[str] | None, plugin: l
     from memx.registry import layouts
 
     load_plugins(plugin)
+    folder_to_read(root)
     if layout is not None and layout not in layouts:
         raise UserError(unknown("layout", layout, layouts.names()))
     name = layout or find_layout(root)
@@ -142,17 +145,31 @@ def _reader(root: Path, layout: str | None, options: list[str] | None, plugin: l
     return name, make_layout(Recipe.from_dict({"data": {"layout": {"type": name}}}, full))
 
 
+def _make(folder: Path) -> None:
+    """The folder of results, and a file in it, before hours of reading that would be lost without."""
+    from tempfile import TemporaryFile
+
+    from memx.files import cannot_write
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def _write(folder: Path, report: Report, reader: Layout) -> None:
     """The sheet, every problem as a line of CSV, and the report as JSON."""
     from PIL import Image
 
+    from memx.data.check.problem import COLUMNS
     from memx.files import atomic, write_text
     from memx.report.check_sheet import sheet
 
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("severity", "where", "what", "remedy", "case"))
-    writer.writerows((p.severity, p.where, p.what, p.remedy, p.case) for p in report.problems)
+    writer.writerow(COLUMNS)
+    writer.writerows(problem.json().values() for problem in report.problems)
     write_text(folder / "problems.csv", table.getvalue())
     write_text(folder / "report.json", json.dumps(report.json(), indent=2, ensure_ascii=False) + "\n")
     if not report.thumbnails:

@@ -112,6 +112,10 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
     for position, (name, (patients, clips)) in enumerate(summary.splits.items()):
         line = f"{name:6}{patients:7,} patient{'s' * (patients != 1)}, {clips:,} clip{'s' * (clips != 1)}"
         yield ("splits" if not position else ""), Text(line)
+    if summary.leaks is not None:
+        apart = "no patient and no frame is in two splits"
+        found = (f"{summary.leaks}", "bold red"), (" in two splits: see below", "dim")
+        yield "leaks", Text.assemble(*found) if summary.leaks else Text.assemble("none", (f"  {apart}", "dim"))
 
 
 def _class(count: ClassCount, frames: int) -> Text:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from memx.data.access import entries, is_dir, is_file
 from memx.data.camus_image import read_mask, read_picture
 from memx.data.camus_info import Info
 from memx.data.camus_release import Sequence, find_release
@@ -84,8 +85,9 @@ class Camus(Layout):
 
     def collect(self, root: Path, tell: Tell) -> Survey:
         root = Path(root)
-        if not root.is_dir():
+        if not is_dir(root):
             raise self.not_here(root, "no such folder")
+        entries(root)
         release = find_release(root)
         if release is None:
             raise self.not_here(root, "no database_nifti/patientXXXX/*.nii.gz or training/patientXXXX/*.mhd in it")
@@ -95,27 +97,29 @@ class Camus(Layout):
             assigned = split_by_patient(path.name for path in patients)
         cases: list[Case] = []
         skipped = [
-            Skipped(name, f"listed in {release.lists}, but has no folder")
+            Skipped(name, f"listed in {release.lists.name}, but has no folder", "absent")
             for name in sorted(assigned.keys() - {path.name for path in patients})
         ]
         missing: list[Path] = []
         for path in patients:
             if path.name not in assigned:
-                skipped.append(Skipped(path.name, f"in none of the lists in {release.lists}"))
+                skipped.append(Skipped(path.name, f"in none of the lists in {release.lists.name}", "unlisted"))
                 continue
             for view in self.views:
-                files = release.files(path, view, self.sequence)
+                try:
+                    files = release.files(path, view, self.sequence)
+                    absent = [file for file in files.values() if not is_file(file)]
+                except DataError as closed:
+                    tell(closed)
+                    break
                 case = Case(f"{path.name}_{view}", path.name, view, assigned[path.name], files)
-                absent = [file for file in files.values() if not file.is_file()]
                 if len(absent) == len(files):
                     skipped.append(Skipped(case.id, "no file of this view"))
-                    continue
-                if release.suffix == ".mhd" and not any(f.is_file() for part, f in files.items() if "labels" in part):
-                    skipped.append(Skipped(case.id, "no mask, as the challenge's testing patients"))
-                    continue
-                missing += absent
-                if not absent:
-                    cases.append(case)
+                elif release.suffix == ".mhd" and {f for part, f in files.items() if "labels" in part} <= set(absent):
+                    skipped.append(Skipped(case.id, "no mask, as the challenge's testing patients", "unlabelled"))
+                else:
+                    missing += absent
+                    cases += [case] * (not absent)
         if missing:
             tell(MissingFilesError(missing, "copy these patients again, or remove their folders"))
         return Survey(cases, skipped)

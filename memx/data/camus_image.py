@@ -58,6 +58,13 @@ def read_stored(file: Path, axes: Literal[2, 3]) -> Image:
     return (_read_mhd if file.suffix.lower() == ".mhd" else _read_nifti)(file, axes)
 
 
+def read_spacing(file: Path) -> tuple[float, float] | None:
+    """(y, x) millimetres a pixel by a file's header, or None where it does not know."""
+    if file.suffix.lower() == ".mhd":
+        return MhdStream(file).spacing
+    return spacing(open_nifti(file).header)[0]
+
+
 def _read_nifti(file: Path, axes: Literal[2, 3]) -> Image:
     """NIfTI keeps (x, y) or (x, y, t); the axes are turned round to (y, x) or (t, y, x)."""
     image = open_nifti(file)
@@ -70,7 +77,7 @@ def _read_nifti(file: Path, axes: Literal[2, 3]) -> Image:
         array = array[..., None]
     if array.ndim != axes:
         wanted = "(x, y, t)" if axes == 3 else "(x, y)"
-        raise DataError(f"{file}: has axes of {array.shape}; want {wanted}")
+        raise DataError(f"has axes of {array.shape}", file=file, remedy=f"want {wanted}")
     return Image(array.transpose(), spacing(image.header)[0])
 
 
@@ -78,9 +85,9 @@ def _read_mhd(file: Path, axes: Literal[2, 3]) -> Image:
     """SimpleITK gives MetaImage as (t, y, x); a still frame is a sequence of one."""
     stream = MhdStream(file)
     if stream.facts.coloured:
-        raise DataError(f"{file}: has colour pixels; want grey values or labels")
+        raise DataError("has colour pixels", file=file, remedy="want grey values or labels")
     check_fits(file, stream.length or 1, 1, stream.size)
     frames = np.stack(list(stream.stored_frames()))
     if axes == 2 and len(frames) != 1:
-        raise DataError(f"{file}: has {len(frames)} frames; want one")
+        raise DataError(f"has {len(frames)} frames", file=file, remedy="want one")
     return Image(frames if axes == 3 else frames[0], stream.spacing)

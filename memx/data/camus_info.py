@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from memx.data.access import denied
 from memx.errors import DataError
 
 _EF = ("EF", "LVef")  # the NIfTI release writes EF, the older one LVef
@@ -17,9 +18,11 @@ class Info:
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
-            raise DataError(f"{file}: is missing; copy the patient again from the data set") from None
+            raise DataError("is missing", file=file, remedy="copy the patient again from the data set") from None
+        except PermissionError:
+            raise denied(file) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: cannot be read ({error}); copy it again") from error
+            raise DataError(f"cannot be read ({error})", file=file, remedy="copy it again") from error
         pairs = (line.split(":", 1) for line in lines if ":" in line)
         self.words = {key.strip(): value.strip() for key, value in pairs}
 
@@ -28,14 +31,18 @@ class Info:
         count = self._whole("NbFrame") if "NbFrame" in self.words else frames
         if count != frames:
             raise DataError(
-                f"{self.file}: says NbFrame: {count}, but the sequence has {frames} frames; copy the patient again"
+                f"says NbFrame: {count}, but the sequence has {frames} frames",
+                file=self.file,
+                remedy="copy the patient again",
             )
         ed, es = (self._whole(key) for key in ("ED", "ES"))
         for key, value in (("ED", ed), ("ES", es)):
             if not 1 <= value <= frames:
-                raise DataError(f"{self.file}: {key}: {value} is out of range; the sequence has frames 1..{frames}")
+                raise DataError(
+                    f"{key}: {value} is out of range", file=self.file, remedy=f"the sequence has frames 1..{frames}"
+                )
         if ed == es:
-            raise DataError(f"{self.file}: ED and ES are both frame {ed}; they must differ")
+            raise DataError(f"ED and ES are both frame {ed}", file=self.file, remedy="they must differ")
         return ed - 1, es - 1
 
     @property
@@ -51,17 +58,21 @@ class Info:
         try:
             value = float(self.words[key])
         except ValueError:
-            raise DataError(f"{self.file}: {key}: {self.words[key]!r} is not a number") from None
+            raise DataError(f"{key}: {self.words[key]!r} is not a number", file=self.file) from None
         if not at_least <= value <= at_most:
-            raise DataError(f"{self.file}: {key}: {value:g} is out of range; want {at_least:g}..{at_most:g}")
+            raise DataError(
+                f"{key}: {value:g} is out of range", file=self.file, remedy=f"want {at_least:g}..{at_most:g}"
+            )
         return value
 
     def _whole(self, key: str) -> int:
         if key not in self.words:
             raise DataError(
-                f"{self.file}: has no {key}; it has {', '.join(self.words) or 'no keys'}, and ED and ES are wanted"
+                f"has no {key}",
+                file=self.file,
+                remedy=f"it has {', '.join(self.words) or 'no keys'}, and ED and ES are wanted",
             )
         try:
             return int(self.words[key])
         except ValueError:
-            raise DataError(f"{self.file}: {key}: {self.words[key]!r} is not a whole number") from None
+            raise DataError(f"{key}: {self.words[key]!r} is not a whole number", file=self.file) from None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
+Reason = Literal["unlisted", "absent", "unlabelled", "unpaired", "incomplete"]
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something in a data set that cannot be used, and why."""
+    """Something in a data set that cannot be used, and why.
+
+    reason  `unlisted`: in none of the split's lists; `absent`: listed, but not there; `unlabelled`: nobody labelled it;
+            `unpaired`: labels without pictures; `incomplete`: part of it is not there
+    """
 
     what: str
     why: str
+    reason: Reason = "incomplete"
 
 
 @dataclass(frozen=True)
@@ -91,14 +97,21 @@ class MissingFilesError(DataError):
     """Files of cases that are there otherwise are missing.
 
     files   all of them; the message names the first ten
-    remedy  what to do
     """
 
     def __init__(self, files: Sequence[Path], remedy: str):
+        super().__init__(f"{len(files)} files are missing", remedy=remedy)
         shown = "\n".join(f"  {path}" for path in files[:10])
-        super().__init__(f"{len(files)} files are missing; {remedy}:\n{shown}")
+        self.args = (f"{self.what}; {remedy}:\n{shown}",)
         self.files = list(files)
-        self.remedy = remedy
+
+
+class NotHereError(DataError):
+    """A folder does not hold a data set of a layout; the message ends with where such a data set comes from."""
+
+    def __init__(self, root: Path, why: str, source: str):
+        super().__init__(why, file=root, remedy="name the folder that holds the data set")
+        self.args = (f"{root}: {why}. {source}".rstrip(),)
 
 
 Tell = Callable[[DataError], None]
@@ -170,7 +183,7 @@ class Layout:
 
     def not_here(self, root: Path, why: str) -> DataError:
         """The error for a root that does not hold this data set: what is wrong, then `source`."""
-        return DataError(f"{root}: {why}. {self.source}".rstrip())
+        return NotHereError(root, why, self.source)
 
 
 @cache

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, default_collate
 from memx.data.cache import make_cache
 from memx.data.channels import with_channels
 from memx.data.clip import Case, Clip, Layout
+from memx.data.faults import clip_faults
 from memx.data.packed import PackedClip
 from memx.data.resample import resize_clip
 from memx.data.sampling import Sampling, frame_indices, sample_frames
@@ -187,19 +188,9 @@ def _check_structures(structures: Mapping[str, Sequence[int]], layout: Layout) -
 
 
 def _checked(clip: Clip, case: Case) -> Clip:
-    """What any layout, a plug-in's too, must give: finite pixels in [0, 1] and labels of the video's shape."""
-    where = clip.source or case.id
-    if clip.labels is None or clip.labelled is None:
-        raise DataError(f"{where}: has no labels; training and evaluation need them, `memx predict` does not")
-    low, high = (float(value) for value in clip.video.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise DataError(f"{where}: pixels run from {low:g} to {high:g}; a clip's are finite and in [0, 1]")
-    t, _, y, x = clip.video.shape
-    if clip.labels.shape != (t, y, x) or clip.labelled.shape != (t,):
-        raise DataError(
-            f"{where}: labels of shape {tuple(clip.labels.shape)} for {tuple(clip.labelled.shape)} flags; "
-            f"the video has (t, y, x) = {(t, y, x)}"
-        )
+    """The clip, when it is one to train on; raises the first of its faults."""
+    for fault in clip_faults(clip, case.id):
+        raise fault
     return clip
 
 

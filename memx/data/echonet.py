@@ -13,6 +13,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from memx.data.access import denied, entries, is_dir, is_file
 from memx.data.clip import Case, Clip, Layout, Skipped, Survey, Tell, stop
 from memx.data.polygon import fill_polygon, polygon_area
 from memx.data.streams.video import VideoStream
@@ -66,13 +67,12 @@ class EchoNet(Layout):
     def collect(self, root: Path, tell: Tell) -> Survey:
         root = Path(root)
         listing, tracing, folder = root / "FileList.csv", root / "VolumeTracings.csv", root / self.videos
-        if not root.is_dir():
+        if not is_dir(root):
             raise self.not_here(root, "no such folder")
+        entries(root)
         if not folder.resolve().is_relative_to(root.resolve()):
-            raise DataError(f"videos: {self.videos!r} leads out of the data set; name a folder inside {root}")
-        absent = [path.name for path in (listing, tracing) if not path.is_file()] + [self.videos] * (
-            not folder.is_dir()
-        )
+            raise DataError(f"videos: {self.videos!r} leads out of the data set", remedy=f"name a folder inside {root}")
+        absent = [path.name for path in (listing, tracing) if not is_file(path)] + [self.videos] * (not is_dir(folder))
         if absent:
             raise self.not_here(root, f"no {', '.join(absent)} in it")
         outlines = _read_outlines(tracing, tell)
@@ -83,12 +83,17 @@ class EchoNet(Layout):
             try:
                 name = stem(row["FileName"], listing, number)
                 if name in names:
-                    raise DataError(f"{listing}, line {number}: {name} is listed twice; remove one of the lines")
+                    raise DataError(
+                        f"{name} is listed twice",
+                        file=listing,
+                        place=f"line {number}",
+                        remedy="remove one of the lines",
+                    )
                 names.add(name)
                 video = folder / f"{name}.avi"
-                why = _unusable(video, outlines.get(name, {}))
-                if why:
-                    skipped.append(Skipped(name, why))
+                unusable = _unusable(name, video, outlines.get(name, {}))
+                if unusable:
+                    skipped.append(unusable)
                     continue
                 facts = _facts(row, listing, number)
             except DataError as error:
@@ -97,7 +102,9 @@ class EchoNet(Layout):
             extra = {"outlines": outlines[name], **facts}
             files = {"video": video, "list": listing, "tracings": tracing}
             cases.append(Case(name, name, "4CH", facts["split"], files, extra))
-        skipped += [Skipped(name, f"traced, but not in {listing.name}") for name in sorted(outlines.keys() - names)]
+        skipped += [
+            Skipped(name, f"traced, but not in {listing.name}", "unpaired") for name in sorted(outlines.keys() - names)
+        ]
         return Survey(cases, skipped)
 
     def load(self, case: Case) -> Clip:
@@ -145,27 +152,30 @@ class EchoNet(Layout):
         )
 
 
-def _unusable(video: Path, outlines: dict[int, tuple[np.ndarray, np.ndarray]]) -> str:
-    """Why a listed video cannot be used, or an empty string."""
-    if not video.is_file():
-        return "no such video" if not outlines else "traced, but there is no such video"
+def _unusable(name: str, video: Path, outlines: dict[int, tuple[np.ndarray, np.ndarray]]) -> Skipped | None:
+    """A listed video that cannot be used. Raises DataError where it may not be looked at."""
+    if not is_file(video):
+        return Skipped(name, "traced, but there is no such video" if outlines else "no such video", "absent")
     if not outlines:
-        return "no tracing"
+        return Skipped(name, "no tracing", "unlabelled")
     if len(outlines) < 2:
-        return "only one frame is traced; ED and ES are wanted"
+        return Skipped(name, "only one frame is traced; ED and ES are wanted")
     thin = [frame for frame, (x, _) in outlines.items() if len(x) < 3]
-    return f"the tracing of frame {thin[0]} has fewer than three points" if thin else ""
+    return Skipped(name, f"the tracing of frame {thin[0]} has fewer than three points") if thin else None
 
 
 def _facts(row: dict[str, str], file: Path, number: int) -> dict[str, Any]:
     split = row["Split"].strip().lower()
     if split not in ("train", "val", "test"):
-        raise DataError(f"{file}, line {number}: Split: {row['Split']!r}; want TRAIN, VAL or TEST")
+        raise DataError(f"Split: {row['Split']!r}", file=file, place=f"line {number}", remedy="want TRAIN, VAL or TEST")
     size = (int(_number(row, "FrameHeight", file, number)), int(_number(row, "FrameWidth", file, number)))
     ef, fps = _number(row, "EF", file, number), _number(row, "FPS", file, number)
     if not 0 <= ef <= 100 or fps <= 0:
         raise DataError(
-            f"{file}, line {number}: EF {ef:g} and FPS {fps:g}; want an EF of 0..100 percent and a positive FPS"
+            f"EF {ef:g} and FPS {fps:g}",
+            file=file,
+            place=f"line {number}",
+            remedy="want an EF of 0..100 percent and a positive FPS",
         )
     return {
         "split": split,
@@ -209,14 +219,22 @@ def rows(file: Path, columns: tuple[str, ...], tell: Tell = stop) -> Iterator[tu
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
                 found = ", ".join(reader.fieldnames or ())
-                raise DataError(f"{file}: has no column {', '.join(missing)}; its first line names {found}")
+                raise DataError(
+                    f"has no column {', '.join(missing)}", file=file, remedy=f"its first line names {found}"
+                )
             for row in reader:
                 if any(row[name] is None for name in columns):
-                    tell(DataError(f"{file}, line {reader.line_num}: is cut short; copy the file again"))
+                    tell(
+                        DataError(
+                            "is cut short", file=file, place=f"line {reader.line_num}", remedy="copy the file again"
+                        )
+                    )
                     continue
                 yield reader.line_num, row
+    except PermissionError:
+        raise denied(file) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read as CSV ({error}); copy it again") from error
+        raise DataError(f"cannot be read as CSV ({error})", file=file, remedy="copy it again") from error
 
 
 def stem(name: str, file: Path, number: int) -> str:
@@ -225,7 +243,9 @@ def stem(name: str, file: Path, number: int) -> str:
     if name.lower().endswith(".avi"):
         name = name[:-4]
     if not name or name in (".", "..") or "/" in name or "\\" in name:
-        raise DataError(f"{file}, line {number}: FileName: {name!r} is not the name of a file in the video folder")
+        raise DataError(
+            f"FileName: {name!r} is not the name of a file in the video folder", file=file, place=f"line {number}"
+        )
     return name
 
 
@@ -235,7 +255,7 @@ def _number(row: dict[str, str], key: str, file: Path, number: int) -> float:
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
-        raise DataError(f"{file}, line {number}: {key}: {row[key]!r} is not a number")
+        raise DataError(f"{key}: {row[key]!r} is not a number", file=file, place=f"line {number}")
     return value
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from memx.data.access import entries, is_dir, is_file
 from memx.data.clip import Case, Clip, Layout, Skipped, Survey, Tell, stop
 from memx.data.folder_tree import find_tree
 from memx.data.images import IMAGE_SUFFIXES, natural_key, open_image
@@ -85,21 +86,22 @@ class Folder(Layout):
 
     def collect(self, root: Path, tell: Tell) -> Survey:
         root = Path(root)
-        if not root.is_dir():
+        if not is_dir(root):
             raise self.not_here(root, "no such folder")
+        entries(root)
         tree = find_tree(root, self.resolution)
         if isinstance(tree, str):
             raise self.not_here(root, tree)
         images, masks = tree.images, tree.masks
-        skipped = [Skipped(name, "has images, but no masks") for name in images if name not in masks]
-        skipped += [Skipped(name, "has masks, but no images") for name in masks if name not in images]
+        skipped = [Skipped(name, "has images, but no masks", "unlabelled") for name in images if name not in masks]
+        skipped += [Skipped(name, "has masks, but no images", "unpaired") for name in masks if name not in images]
         usable: list[str] = []
         for name in images.keys() & masks.keys():
             try:
                 if not frame_files(images[name], IMAGE_SUFFIXES):
-                    skipped.append(Skipped(name, f"no {_words(IMAGE_SUFFIXES)} in {images[name]}"))
+                    skipped.append(Skipped(name, f"no {_words(IMAGE_SUFFIXES)} in its folder of images"))
                 elif not frame_files(masks[name], MASK_SUFFIXES):
-                    skipped.append(Skipped(name, f"no .png in {masks[name]}"))
+                    skipped.append(Skipped(name, "no .png in its folder of masks"))
                 else:
                     usable.append(name)
             except DataError as error:
@@ -108,9 +110,13 @@ class Folder(Layout):
         assigned = tree.splits(tell)
         if assigned is None:
             assigned = split_by_patient(usable)
-        skipped += [Skipped(name, f"in none of the lists in {tree.lists}") for name in usable if name not in assigned]
         skipped += [
-            Skipped(name, f"listed in {tree.lists}, but has no images")
+            Skipped(name, f"in none of the lists in {tree.lists.name}", "unlisted")
+            for name in usable
+            if name not in assigned
+        ]
+        skipped += [
+            Skipped(name, f"listed in {tree.lists.name}, but has no images", "absent")
             for name in sorted(assigned.keys() - images.keys() - masks.keys())
         ]
         cases = [
@@ -166,12 +172,17 @@ class Folder(Layout):
 
 
 def frame_files(folder: Path, endings: frozenset[str]) -> dict[str, Path]:
-    """The files of a folder by their stem, in the order of the numbers in it."""
+    """The files of a folder by their stem, in the order of the numbers in it.
+
+    Raises DataError for two files of one name, and for a folder that may not be read.
+    """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)) if folder.is_dir() else []:
-        if path.suffix.lower() in endings and not path.name.startswith("."):
+    for path in sorted(entries(folder), key=lambda path: natural_key(path.name)) if is_dir(folder) else []:
+        if path.suffix.lower() in endings and not path.name.startswith(".") and is_file(path):
             if path.stem in found:
-                raise DataError(f"{path}: {found[path.stem].name} is a frame of the same name; keep one of them")
+                raise DataError(
+                    f"{found[path.stem].name} is a frame of the same name", file=path, remedy="keep one of them"
+                )
             found[path.stem] = path
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from memx.data.access import entries, is_dir
 from memx.data.clip import SPLITS, Tell, stop
 from memx.data.split import read_split_files
 from memx.errors import DataError
@@ -41,9 +42,10 @@ def find_tree(root: Path, resolution: str | None) -> Tree | str:
 
     In DAVIS's, the clips lie in `JPEGImages` and `Annotations` themselves or, at several sizes, in folders such as
     `480p` there; `resolution` names the one to take. Lists lie in `ImageSets` or in the last of the years there.
-    Raises DataError when there are several sizes and none is named, or the one named is not there.
+    Raises DataError when there are several sizes and none is named, the one named is not there, or a folder may not be
+    read.
     """
-    if all((root / name).is_dir() for name in _DAVIS) and not all((root / name).is_dir() for name in _PLAIN):
+    if all(is_dir(root / name) for name in _DAVIS) and not all(is_dir(root / name) for name in _PLAIN):
         images, masks = (_sized(root / name, resolution) for name in _DAVIS)
         lists = root / "ImageSets"
         years = sorted(path for path in lists.glob("*") if path.is_dir() and any(path.glob("*.txt")))
@@ -51,8 +53,10 @@ def find_tree(root: Path, resolution: str | None) -> Tree | str:
             lists = years[-1]
         return Tree(_folders(images), _folders(masks), lists, davis=True)
     if resolution is not None:
-        raise DataError(f"{root}: resolution: {resolution!r} is for DAVIS's layout, and this is not: leave it out")
-    absent = [name for name in _PLAIN if not (root / name).is_dir()]
+        raise DataError(
+            f"resolution: {resolution!r} is for DAVIS's layout, and this is not", file=root, remedy="leave it out"
+        )
+    absent = [name for name in _PLAIN if not is_dir(root / name)]
     if absent:
         return f"no {' and no '.join(absent)} folder in it"
     return Tree(_folders(root / "images"), _folders(root / "masks"), root / "splits", davis=False)
@@ -60,17 +64,30 @@ def find_tree(root: Path, resolution: str | None) -> Tree | str:
 
 def _sized(folder: Path, resolution: str | None) -> Path:
     """The folder of the clips at one size."""
-    sizes = [path for path in _folders(folder).values() if any(child.is_dir() for child in path.iterdir())]
+    folders, sizes = _folders(folder), []
+    closed: DataError | None = None
+    for path in folders.values():
+        try:
+            if any(map(is_dir, entries(path))):
+                sizes.append(path)
+        except DataError as told:
+            closed = told
+    if closed is not None and (sizes or len(folders) == 1):  # else it is a clip, which is told of with its frames
+        raise closed
     names = ", ".join(path.name for path in sizes)
     if resolution is None:
         if len(sizes) > 1:
-            raise DataError(f"{folder}: has clips at several sizes, {names}; choose one: layout option `resolution`")
+            raise DataError(
+                f"has clips at several sizes, {names}", file=folder, remedy="choose one: layout option `resolution`"
+            )
         return sizes[0] if sizes else folder
     chosen = next((path for path in sizes if path.name == resolution), None)
     if chosen is None:
-        raise DataError(f"{folder}: resolution: there is no {resolution!r}; there is {names or 'one size only'}")
+        raise DataError(
+            f"resolution: there is no {resolution!r}", file=folder, remedy=f"there is {names or 'one size only'}"
+        )
     return chosen
 
 
 def _folders(folder: Path) -> dict[str, Path]:
-    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+    return {path.name: path for path in entries(folder) if is_dir(path) and not path.name.startswith(".")}

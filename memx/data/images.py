@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from memx.data.access import denied
 from memx.data.pixels import check_finite
 from memx.errors import DataError
 
@@ -57,13 +58,15 @@ def open_image(file: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(file) as image:
             if getattr(image, "n_frames", 1) != 1:
-                raise DataError(f"{file}: holds several pages; a clip has one frame a file")
+                raise DataError("holds several pages", file=file, remedy="a clip has one frame a file")
             yield image
     except FileNotFoundError:
-        raise DataError(f"{file}: is missing; copy it again") from None
+        raise DataError("is missing", file=file, remedy="copy it again") from None
+    except PermissionError:
+        raise denied(file) from None
     except _UNREADABLE as error:
         raise DataError(
-            f"{file}: cannot be read as an image ({error}); it is damaged or cut short: copy it again"
+            f"cannot be read as an image ({error})", file=file, remedy="it is damaged or cut short: copy it again"
         ) from None
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from memx.data.access import denied, is_file, permitted
 from memx.errors import DataError
 
 _HEADER_BYTES = 1 << 16
@@ -77,13 +78,16 @@ class MetaHeader:
                     block = next(blocks, b"")
                     if len(block) != size:
                         raise DataError(
-                            f"{self.path}: frame {index} of {count} cannot be read; the raw data ({self.pixels.name}) "
-                            "are truncated or damaged"
+                            f"frame {index} of {count} cannot be read",
+                            file=self.path,
+                            remedy=f"the raw data ({self.pixels.name}) are truncated or damaged",
                         )
                     yield np.frombuffer(block, self.dtype).reshape(shape).astype(self.dtype.newbyteorder("="))
+        except PermissionError:
+            raise denied(self.pixels) from None
         except (OSError, zlib.error) as error:
             raise DataError(
-                f"{self.path}: the raw data ({self.pixels.name}) cannot be read ({error}); copy them again"
+                f"the raw data ({self.pixels.name}) cannot be read ({error})", file=self.path, remedy="copy them again"
             ) from None
 
 
@@ -96,23 +100,26 @@ def read_header(path: Path) -> MetaHeader:
     fields, end = _fields(path)
     name = fields.get("elementdatafile")
     if name is None or "dimsize" not in fields or "elementtype" not in fields:
-        raise DataError(f"{path}: not a readable MetaImage header (no DimSize, ElementType or ElementDataFile)")
+        raise DataError("not a readable MetaImage header (no DimSize, ElementType or ElementDataFile)", file=path)
     shape = _whole(path, fields, "dimsize")
     if not 2 <= len(shape) <= 4 or min(shape) < 1 or _whole(path, fields, "ndims", str(len(shape))) != (len(shape),):
         raise DataError(
-            f"{path}: a clip is (x, y, t) or (x, y, 1, t); this MetaImage has NDims {fields.get('ndims')} and DimSize "
-            f"{fields['dimsize']}"
+            f"this MetaImage has NDims {fields.get('ndims')} and DimSize {fields['dimsize']}",
+            file=path,
+            remedy="a clip is (x, y, t) or (x, y, 1, t)",
         )
     kind = fields["elementtype"].upper()
     if kind not in _TYPES:
-        raise DataError(f"{path}: ElementType is {fields['elementtype']!r}; want one of {', '.join(_TYPES)}")
+        raise DataError(
+            f"ElementType is {fields['elementtype']!r}", file=path, remedy=f"want one of {', '.join(_TYPES)}"
+        )
     if not _true(fields, "binarydata", "true"):
-        raise DataError(f"{path}: the pixels are text (BinaryData = False); write the file again as binary")
+        raise DataError("the pixels are text (BinaryData = False)", file=path, remedy="write the file again as binary")
     if not name or Path(name).name != name or name.split(" ")[0] == "LIST" or "%" in name or "\0" in name:
-        raise DataError(f"{path}: ElementDataFile is {name!r}; want LOCAL, or one file in the same folder")
+        raise DataError(f"ElementDataFile is {name!r}", file=path, remedy="want LOCAL, or one file in the same folder")
     pixels = path if name == "LOCAL" else path.with_name(name)
-    if not pixels.is_file():
-        raise DataError(f"{path}: the raw data ({name}) are missing; copy them from the header's source")
+    if not is_file(pixels):
+        raise DataError(f"the raw data ({name}) are missing", file=path, remedy="copy them from the header's source")
     most = _true(fields, "binarydatabyteordermsb") or _true(fields, "elementbyteordermsb")
     dtype = np.dtype(_TYPES[kind]).newbyteorder(">" if most else "<")
     (values,) = _whole(path, fields, "elementnumberofchannels", "1")[:1]
@@ -124,8 +131,10 @@ def read_header(path: Path) -> MetaHeader:
     room = (there - offset) * (_MOST_DEFLATED if compressed else 1)
     if values < 1 or not 0 <= offset <= there or promised > room:
         raise DataError(
-            f"{path}: the header promises {promised} bytes, {pixels.name} has {there - max(0, offset)}"
-            f"{' packed' if compressed else ''}; it is truncated or damaged, so copy it again from its source"
+            f"the header promises {promised} bytes, {pixels.name} has {there - max(0, offset)}"
+            f"{' packed' if compressed else ''}",
+            file=path,
+            remedy="it is truncated or damaged, so copy it again from its source",
         )
     axes = len(shape)
     return MetaHeader(
@@ -144,7 +153,7 @@ def read_header(path: Path) -> MetaHeader:
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
     """The `Key = value` lines, keys in lower case, and the byte after them; ElementDataFile is the last."""
-    with path.open("rb") as file:
+    with permitted(path), path.open("rb") as file:
         head = file.read(_HEADER_BYTES)
     fields: dict[str, str] = {}
     end = 0
@@ -184,7 +193,9 @@ def _true(fields: dict[str, str], key: str, default: str = "false") -> bool:
 def _whole(path: Path, fields: dict[str, str], key: str, default: str = "") -> tuple[int, ...]:
     words = fields.get(key, default).split()
     if not words or not all(word.lstrip("+-").isascii() and word.lstrip("+-").isdecimal() for word in words):
-        raise DataError(f"{path}: the MetaImage header is damaged ({key} is {fields.get(key)!r}); copy it again")
+        raise DataError(
+            f"the MetaImage header is damaged ({key} is {fields.get(key)!r})", file=path, remedy="copy it again"
+        )
     return tuple(int(word) for word in words)
 
 
@@ -198,5 +209,5 @@ def _numbers(path: Path, fields: dict[str, str], keys: tuple[str, ...], count: i
     except ValueError:
         numbers = ()
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise DataError(f"{path}: {key} is {fields[key]!r} in the MetaImage header; want {count} numbers")
+        raise DataError(f"{key} is {fields[key]!r} in the MetaImage header", file=path, remedy=f"want {count} numbers")
     return numbers

@@ -14,6 +14,7 @@ from nibabel.nifti1 import Nifti1Pair
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
 
+from memx.data.access import permitted
 from memx.errors import DataError
 
 _UNREADABLE = (
@@ -38,6 +39,8 @@ def open_nifti(path: Path) -> Any:
     Raises DataError when it is missing, is no NIfTI file, or is too short for what its header promises.
     """
     try:
+        with permitted(path), path.open("rb"):  # nibabel calls a file that may not be read a damaged one
+            pass
         image: Any = nibabel.load(path, keep_file_open=True)  # pyright: ignore[reportPrivateImportUsage, reportCallIssue]
         if not isinstance(image, Nifti1Pair):
             raise ImageFileError(f"it holds a {type(image).__name__}")
@@ -45,17 +48,20 @@ def open_nifti(path: Path) -> Any:
         shape, offset, dtype = header.get_data_shape(), int(header.get_data_offset()), header.get_data_dtype()
         header.get_xyzt_units()
     except FileNotFoundError:
-        raise DataError(f"{path}: is missing; copy it again from its source") from None
+        raise DataError("is missing", file=path, remedy="copy it again from its source") from None
     except KeyError as error:
-        raise DataError(f"{path}: the NIfTI header is damaged: {error} is no unit of xyzt_units") from None
+        raise DataError(f"the NIfTI header is damaged: {error} is no unit of xyzt_units", file=path) from None
     except _UNREADABLE as error:
-        raise DataError(f"{path}: not a readable NIfTI file ({error}); copy it again from its source") from None
+        raise DataError(
+            f"not a readable NIfTI file ({error})", file=path, remedy="copy it again from its source"
+        ) from None
     promised, there = offset + math.prod(shape) * dtype.itemsize, path.stat().st_size
     packed = path.name.lower().endswith(".gz")
     if promised > there * (_MOST_DEFLATED if packed else 1):
         raise DataError(
-            f"{path}: the header promises {promised} bytes, the file has {there}{' packed' if packed else ''}; it is "
-            "truncated or damaged, so copy it again from its source"
+            f"the header promises {promised} bytes, the file has {there}{' packed' if packed else ''}",
+            file=path,
+            remedy="it is truncated or damaged, so copy it again from its source",
         )
     return image
 
@@ -66,7 +72,9 @@ def pixels(image: Any, path: Path, index: Any = ..., *, what: str = "the pixels"
         return np.asarray(image.dataobj[index])
     except _UNREADABLE as error:
         raise DataError(
-            f"{path}: {what} cannot be read, the file is truncated or damaged; copy it again from its source ({error})"
+            f"{what} cannot be read, the file is truncated or damaged ({error})",
+            file=path,
+            remedy="copy it again from its source",
         ) from None
 
 

@@ -19,16 +19,18 @@ def unit_pixels(pixels: np.ndarray, file: Path, *, maximum: int = 255) -> np.nda
     Raises DataError for NaN or infinite pixels, and for values that are not on that scale.
     """
     if pixels.size == 0:
-        raise DataError(f"{file}: has no pixels (shape {pixels.shape}); copy it again")
+        raise DataError(f"has no pixels (shape {pixels.shape})", file=file, remedy="copy it again")
     if pixels.dtype.kind not in "biuf":
-        raise DataError(f"{file}: pixels of type {pixels.dtype}; want grey values of 0..{maximum}")
+        raise DataError(f"pixels of type {pixels.dtype}", file=file, remedy=f"want grey values of 0..{maximum}")
     check_finite(pixels, file)
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > maximum:
-        raise DataError(f"{file}: pixel values run from {low:g} to {high:g}; want 0..{maximum}")
+        raise DataError(f"pixel values run from {low:g} to {high:g}", file=file, remedy=f"want 0..{maximum}")
     if pixels.dtype.kind == "f" and 0 < high <= 1:
         raise DataError(
-            f"{file}: pixel values run from {low:g} to {high:g}; want 0..{maximum}: multiply them by {maximum}"
+            f"pixel values run from {low:g} to {high:g}",
+            file=file,
+            remedy=f"want 0..{maximum}: multiply them by {maximum}",
         )
     return pixels.astype(np.float32) / np.float32(maximum)
 
@@ -41,8 +43,9 @@ def check_finite(pixels: np.ndarray, file: Path) -> None:
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise DataError(
-            f"{file}: {int(wrong.sum())} of {pixels.size} pixels are NaN or infinite, the first at {place}; "
-            "write the file again from its source, or leave the case out"
+            f"{int(wrong.sum())} of {pixels.size} pixels are NaN or infinite, the first at {place}",
+            file=file,
+            remedy="write the file again from its source, or leave the case out",
         )
 
 
@@ -64,7 +67,9 @@ def label_values(labels: np.ndarray, file: Path, allowed: Collection[int]) -> np
     Raises DataError naming the values found and the values allowed.
     """
     if labels.dtype.kind not in "biuf":
-        raise DataError(f"{file}: labels of type {labels.dtype}; want whole numbers out of {_words(allowed)}")
+        raise DataError(
+            f"labels of type {labels.dtype}", file=file, remedy=f"want whole numbers out of {_words(allowed)}"
+        )
     check_finite(labels, file)
     found = np.unique(labels)
     wrong = [value for value in found.tolist() if value not in set(allowed)]
@@ -76,7 +81,9 @@ def label_values(labels: np.ndarray, file: Path, allowed: Collection[int]) -> np
         )
     if wrong:
         hint = "write 1 where 255 stands" if wrong == [255] else "map the others to one of these"
-        raise DataError(f"{file}: label values {_words(found.tolist())} found, {_words(allowed)} allowed; {hint}")
+        raise DataError(
+            f"label values {_words(found.tolist())} found, {_words(allowed)} allowed", file=file, remedy=hint
+        )
     return labels.astype(np.uint8)
 
 
@@ -84,8 +91,9 @@ def same_size(image: tuple[int, ...], mask: tuple[int, ...], image_file: Path, m
     """Raise DataError when a mask has another size than its image. Shapes are (t, y, x) or (y, x)."""
     if image != mask:
         raise DataError(
-            f"{mask_file}: the mask is {_size(mask)}, its image {image_file.name} is {_size(image)}; "
-            "export the mask again at the image's size"
+            f"the mask is {_size(mask)}, its image {image_file.name} is {_size(image)}",
+            file=mask_file,
+            remedy="export the mask again at the image's size",
         )
 
 

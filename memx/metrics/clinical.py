@@ -65,8 +65,7 @@ def simpson_single(mask: ArrayLike, spacing: Spacing | None) -> Volume:
     mask boolean (y, x), spacing (y, x) in mm or None; in ml, or px³ without spacing. An empty mask gives 0 and a note.
     Source: Lang et al., Recommendations for cardiac chamber quantification, J Am Soc Echocardiogr 28:1–39, 2015.
     """
-    cut = discs(mask, spacing)
-    return _from_discs(cut, cut, SINGLE_PLANE, spacing, SQUARE_PIXELS)
+    return volume_of_discs([discs(mask, spacing)], spacing)
 
 
 def simpson_biplane(
@@ -82,8 +81,28 @@ def simpson_biplane(
     """
     if (spacing_2ch is None) != (spacing_4ch is None):
         raise ValueError(f"spacing_2ch is {spacing_2ch} and spacing_4ch is {spacing_4ch}; give both or neither")
-    two, four = discs(mask_2ch, spacing_2ch), discs(mask_4ch, spacing_4ch)
-    return _from_discs(two, four, BIPLANE, spacing_2ch, SAME_SCALE)
+    return volume_of_discs([discs(mask_2ch, spacing_2ch), discs(mask_4ch, spacing_4ch)], spacing_2ch)
+
+
+def volume_of_discs(views: Sequence[Discs | None], spacing: Spacing | None) -> Volume:
+    """Simpson's volume of the discs of one view, or of the two- and the four-chamber view; None is an empty mask.
+
+    What `simpson_single` and `simpson_biplane` give, for masks that are not kept. `spacing` says only whether the discs
+    are in mm. Raises ValueError for another number of views.
+    """
+    if len(views) not in (1, 2):
+        raise ValueError(f"views are {len(views)}; wants one, or the two- and the four-chamber view")
+    method, assumed = (SINGLE_PLANE, SQUARE_PIXELS) if len(views) == 1 else (BIPLANE, SAME_SCALE)
+    first, second = views[0], views[-1]
+    if first is None or second is None:
+        return _empty(method, spacing)
+    extents = [len(cut.diameters) * cut.height for cut in (first, second)]
+    value = math.pi / 4 * float(first.diameters @ second.diameters) * max(first.height, second.height)
+    notes = [] if spacing else [assumed]
+    apart = 100 * (1 - min(extents) / max(extents))
+    if apart > 10:
+        notes.append(f"the long axes of the two views differ by {apart:.0f}%")
+    return _volume(value, method, spacing, "; ".join(notes))
 
 
 def area_length(mask: ArrayLike, spacing: Spacing | None) -> Volume:
@@ -146,20 +165,6 @@ def find_ed_es(values: Sequence[float] | NDArray[np.floating]) -> Phases | None:
     padded = np.pad(filled, 1, mode="edge")
     smooth = (padded[:-2] + 2 * padded[1:-1] + padded[2:])[seen] / 4
     return Phases(int(seen[np.argmax(smooth)]), int(seen[np.argmin(smooth)]))
-
-
-def _from_discs(
-    first: Discs | None, second: Discs | None, method: str, spacing: Spacing | None, assumed: str
-) -> Volume:
-    if first is None or second is None:
-        return _empty(method, spacing)
-    extents = [len(cut.diameters) * cut.height for cut in (first, second)]
-    value = math.pi / 4 * float(first.diameters @ second.diameters) * max(first.height, second.height)
-    notes = [] if spacing else [assumed]
-    apart = 100 * (1 - min(extents) / max(extents))
-    if apart > 10:
-        notes.append(f"the long axes of the two views differ by {apart:.0f}%")
-    return _volume(value, method, spacing, "; ".join(notes))
 
 
 def _volume(value: float, method: str, spacing: Spacing | None, note: str) -> Volume:

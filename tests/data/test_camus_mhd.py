@@ -162,7 +162,7 @@ def test_the_fold_decides_the_split(root):
 
 
 def test_a_fold_of_the_nifti_release_is_refused(written):
-    with pytest.raises(DataError, match=r"fold: 2, but .* has one split"):
+    with pytest.raises(DataError, match=r"database_split: fold: 2, but this release has one split"):
         Camus(fold=2).cases(written[0])
 
 

@@ -218,10 +218,11 @@ NAN = torch.full((12, 1, 20, 14), float("nan"))
     ("changes", "match"),
     [
         ({"labels": None}, "0: has no labels"),
-        ({"labelled": torch.zeros(12, dtype=torch.bool)}, "none of the frames that `ed_es` takes has a label"),
+        ({"labelled": torch.zeros(12, dtype=torch.bool)}, "0: no frame has a label"),
+        ({"labelled": torch.arange(12) == 11}, "none of the frames that `ed_es` takes has a label"),
         ({"labels": torch.zeros(12, 9, 14, dtype=torch.int64)}, r"labels of shape \(12, 9, 14\).*\(12, 20, 14\)"),
         ({"video": NAN}, "pixels run from nan to nan"),
-        ({"video": torch.full((12, 1, 20, 14), 2.0)}, r"pixels run from 2 to 2; .* in \[0, 1\]"),
+        ({"video": torch.full((12, 1, 20, 14), 2.0)}, r"pixels run from 2 to 2, not in \[0, 1\]"),
         ({"ed": None}, "ED and ES are unknown"),
     ],
 )

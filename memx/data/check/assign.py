@@ -1,41 +1,15 @@
-"""A split of patients by chance that is the same everywhere, and its files."""
+"""The patients of a data set drawn into splits, and the lists that say so."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from memx.data.clip import SPLITS, Layout
+from memx.data.clip import Layout
+from memx.data.split import split_names
 from memx.errors import DataError, UserError
 from memx.files import write_text
-
-
-def assign(names: Iterable[str], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """`train`, `val` or `test` for every name, in the given shares, by the SHA-256 of the seed and the name.
-
-    The same names, shares and seed give the same split on every machine, in any order. Counts are rounded by largest
-    remainders; a share above 0 gets at least one name. Raises UserError when shares are negative or do not add up to 1,
-    or when there are fewer names than splits.
-    """
-    if any(not 0 <= shares[split] <= 1 for split in SPLITS) or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
-        said = ", ".join(f"--{split} {shares[split]:g}" for split in SPLITS)
-        raise UserError(f"{said}: shares are from 0 to 1 and add up to 1; these add up to {sum(shares.values()):g}")
-    ordered = sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    wanted = [split for split in SPLITS if shares[split] > 0]
-    if len(ordered) < len(wanted):
-        raise UserError(f"{len(ordered)} patients cannot fill {len(wanted)} splits; set the share of one to 0")
-    counts = {split: max(1, math.floor(len(ordered) * shares[split] + 1e-9)) for split in wanted}
-    while (left := len(ordered) - sum(counts.values())) != 0:
-        step = 1 if left > 0 else -1
-        over = {split: counts[split] - len(ordered) * shares[split] for split in wanted}
-        movable = [split for split in wanted if step > 0 or counts[split] > 1]
-        chosen = min(movable, key=lambda split: over[split]) if step > 0 else max(movable, key=lambda s: over[s])
-        counts[chosen] += step
-    places = [split for split in wanted for _ in range(counts[split])]
-    return dict(zip(ordered, places, strict=True))
 
 
 def patient_of(name: str, pattern: str) -> str:
@@ -65,9 +39,9 @@ def write_split(
     checks = layout.checks()
     names = checks.names(root)
     if not names:
-        raise DataError(f"{root}: has no clips to split")
+        raise DataError("has no clips to split", file=root)
     patients = {name: patient_of(name, by) for name in names}
-    places = assign(patients.values(), shares, seed)
+    places = split_names(patients.values(), shares, seed)
     assigned = {name: places[patient] for name, patient in patients.items()}
     files = checks.split_files(root, assigned, seed)
     there = [str(file) for file in files if file.exists()]

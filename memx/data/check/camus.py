@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
-from memx.data.camus_image import read_stored
+import numpy as np
+
+from memx.data.access import is_dir, is_file
+from memx.data.camus_image import read_spacing, read_stored
 from memx.data.camus_info import Info
 from memx.data.camus_release import find_release
+from memx.data.check.camus_stills import against_stills
 from memx.data.check.echo import extent
 from memx.data.check.facts import Facts
 from memx.data.check.layout import LayoutChecks
-from memx.data.check.problem import Problem, from_error, warning
+from memx.data.check.problem import Problem, error, from_error, warning
 from memx.data.clip import Case, Clip, Skipped, Survey
 from memx.data.nifti import open_nifti, spacing
 from memx.data.pixels import label_values, same_size, unit_pixels
@@ -32,17 +36,17 @@ class CamusChecks(LayoutChecks):
     layout: Camus
 
     def recognises(self, root: Path) -> bool:
-        return find_release(root) is not None or (root / "database_nifti").is_dir()
+        return find_release(root) is not None or is_dir(root / "database_nifti")
 
     def left_out(self, skipped: Skipped) -> Problem:
-        if "challenge's testing patients" in skipped.why:
+        if skipped.reason == "unlabelled":
             return warning(skipped.what, skipped.why, "none: they are known to have no masks")
-        remedy = "copy the patient again, or remove its folder"
-        if skipped.why.startswith("in none of the lists"):
-            remedy = "add the patient to one of the lists, or write new ones: memx data split ROOT --force"
-        elif skipped.why.startswith("listed in"):
-            remedy = "copy the patient's folder, or remove the name from the list"
-        return Problem("error", skipped.what, skipped.why, remedy)
+        remedies = {
+            "unlisted": "add the patient to one of the lists, or write new ones: memx data split ROOT --force",
+            "absent": "copy the patient's folder, or remove the name from the list",
+        }
+        remedy = remedies.get(skipped.reason, "copy the patient again, or remove its folder")
+        return error(skipped.what, skipped.why, remedy)
 
     def data_set(self, root: Path, survey: Survey) -> Iterator[Problem]:
         release = find_release(root)
@@ -52,7 +56,7 @@ class CamusChecks(LayoutChecks):
         for case in survey.cases:
             folder = release.folder / case.patient
             for file in release.files(folder, case.view, other).values():
-                if not file.is_file():
+                if not is_file(file):
                     said = f"is missing; data.layout.sequence={self.layout.sequence} does not read it"
                     yield warning(file, said, "copy it again, to have the data set whole", case)
 
@@ -94,8 +98,19 @@ class CamusChecks(LayoutChecks):
                 yield warning(case.files["info"], "the sequence is stored from ES to ED", "none: it is reversed", case)
             if "NbFrame" not in info.words:
                 yield warning(case.files["info"], "has no NbFrame", "the file's own count stands", case)
+            yield from against_stills(case, clip, self._stills(case))
+        for part, file in case.files.items():
+            picture = case.files.get(part.replace("labels", "video"), case.files.get("video"))
+            if part.endswith("labels") and picture is not None:
+                yield from _one_spacing(case, file, picture)
         if clip.ef is None:
             yield warning(case.files["info"], "has no EF", "none: its EF will not be scored", case)
+
+    def _stills(self, case: Case) -> dict[str, Path]:
+        """The still frames of a half sequence's view, there or not."""
+        folder = case.files["video"].parent
+        release = find_release(folder.parent)
+        return {} if release is None else release.files(folder, case.view, "ed_es")
 
     def facts(self, case: Case) -> Facts:
         part = "video" if "video" in case.files else "ed_video"
@@ -120,6 +135,15 @@ class CamusChecks(LayoutChecks):
             file: "".join(f"{name}\n" for name in sorted(assigned) if assigned[name] == split)
             for split, file in release.list_files(self.layout.fold).items()
         }
+
+
+def _one_spacing(case: Case, mask: Path, picture: Path) -> Iterator[Problem]:
+    """A mask whose header has another pixel size than its picture's."""
+    own, other = read_spacing(mask), read_spacing(picture)
+    if own and other and not np.allclose(own, other, rtol=1e-3):
+        each = [f"{y:.4g} × {x:.4g}" for y, x in (own, other)]
+        what = f"its pixels are {each[0]} mm (y × x), those of {picture.name} {each[1]} mm"
+        yield warning(mask, what, "make sure which is right: the picture's counts", case)
 
 
 def _shape(file: Path, axes: Literal[2, 3], found: list[DataError]) -> tuple[int, ...] | None:

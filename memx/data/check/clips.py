@@ -4,44 +4,67 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from torch import Tensor
 
 from memx.data.check.facts import count_labels
-from memx.data.check.problem import Problem, error, warning
+from memx.data.check.problem import Problem, error, from_error, warning
 from memx.data.clip import Case, Clip
+from memx.data.faults import clip_faults
 
+LV = "lv"
+DARK = 1 / 8
+"""A clip whose brightest pixel is below this share of the range was probably not scaled to it."""
+OFF = 0.05
+"""How much larger than at ED, or smaller than at ES, a ventricle in another labelled frame may be, as a share."""
 _ANISOTROPY = 3.0
 _FILE_AGAIN = "write the file again from its source"
 
 
 def clip_problems(case: Case, clip: Clip, names: Mapping[int, str]) -> Iterator[Problem]:
     """What is wrong with pixels, labels, frames and numbers of a clip; `names` are the layout's label values."""
-    where = clip.source or case.id
-    yield from _pixels(case, clip)
-    if clip.labels is None or clip.labelled is None:
-        yield error(where, "has no labels", "add its masks; memx predict needs none", case)
-    elif clip.labels.shape != (len(clip), *clip.size) or clip.labelled.shape != (len(clip),):
-        shapes = f"labels of shape {tuple(clip.labels.shape)}, flags of shape {tuple(clip.labelled.shape)}"
-        yield error(where, f"{shapes}, for {len(clip)} frames of {_size(clip)}", "mend the layout's load", case)
-    else:
+    faults = list(clip_faults(clip, case.id))
+    for fault in faults:
+        yield from from_error(fault, case)
+    if not faults:
+        yield from _pixels(case, clip)
+    if not faults and clip.labels is not None and clip.labelled is not None:
         yield from _labels(case, clip, clip.labels, clip.labelled, names)
         yield from _phases(case, clip, clip.labels, clip.labelled, names)
     yield from _numbers(case, clip)
 
 
+def masks_of(case: Case) -> Path | str:
+    """Where a case's labels come from: the file, the folder, or the case itself."""
+    return next((file for role, file in case.files.items() if role in ("labels", "masks")), case.id)
+
+
+def lv_value(names: Mapping[int, str]) -> int | None:
+    """The label value of the left ventricle, or None where the layout names none."""
+    return next((value for value, name in names.items() if name == LV), None)
+
+
+def frames_in_words(places: list[int]) -> str:
+    """`frame 3`, `frames 0, 3, 4`, or `9 frames (0, 3, 4, …)`."""
+    shown = ", ".join(map(str, places[:3]))
+    if len(places) == 1:
+        return f"frame {shown}"
+    return f"frames {shown}" if len(places) <= 3 else f"{len(places)} frames ({shown}, …)"
+
+
 def _pixels(case: Case, clip: Clip) -> Iterator[Problem]:
     where, video = clip.source or case.id, clip.video
-    low, high = (float(value) for value in video.aminmax())
-    if not (low >= 0 and high <= 1):
-        yield error(where, f"pixels run from {low:g} to {high:g}, not in [0, 1]", _FILE_AGAIN, case)
-        return
     flat = video.flatten(1)
     constant = (flat.amax(1) == flat.amin(1)).nonzero()[:, 0].tolist()
     if constant:
-        count = "every frame" if len(constant) == len(clip) else f"{_frames(constant)} of {len(clip)}"
+        count = "every frame" if len(constant) == len(clip) else f"{frames_in_words(constant)} of {len(clip)}"
         verb = "is" if len(constant) in (1, len(clip)) else "are"
         yield error(where, f"{count} {verb} one grey value throughout", _FILE_AGAIN, case)
+    brightest = float(video.max())
+    if len(constant) < len(clip) and brightest < DARK:
+        what = f"its brightest pixel is at {100 * brightest:.2g}% of the range"
+        yield warning(where, what, "make sure that its pixels were scaled to the whole range, as 0..255", case)
     if len(clip) == 1:
         yield warning(where, "has one frame only", "a memory has nothing to remember in it; leave it out", case)
     elif not constant:
@@ -49,31 +72,32 @@ def _pixels(case: Case, clip: Clip) -> Iterator[Problem]:
         if len(frozen) == len(clip) - 1:
             yield error(where, f"all {len(clip)} frames are the same", _FILE_AGAIN, case)
         elif len(frozen):
-            yield warning(where, f"{_frames(frozen.tolist())} repeats the one before", "none if it was meant", case)
+            what = f"{frames_in_words(frozen.tolist())} repeats the one before"
+            yield warning(where, what, "none if it was meant", case)
 
 
 def _labels(case: Case, clip: Clip, labels: Tensor, labelled: Tensor, names: Mapping[int, str]) -> Iterator[Problem]:
-    where = next((file for role, file in case.files.items() if role in ("labels", "masks")), clip.source or case.id)
+    where = masks_of(case)
+    where = (clip.source or where) if isinstance(where, str) else where
     frames = labelled.nonzero()[:, 0].tolist()
-    if not frames:
-        yield error(where, "no frame has a label", "label at least two frames, or leave the clip out", case)
-        return
-    if int(labels.min()) < 0:
-        yield error(where, f"a label of {int(labels.min())}", "labels are 0, 1, 2, …: write it again", case)
-        return
     strange = sorted(count_labels(labels[labelled]).keys() - names.keys()) if names else []
     if strange:
         yield error(where, f"label {_words(strange)} is unknown", f"map it to one of {_words(names)}", case)
+    if len(frames) == 1 and len(clip) > 1:
+        what = f"only {frames_in_words(frames)} of {len(clip)} is labelled"
+        yield warning(where, what, "label a later one too: nothing says what should follow from the first", case)
     empty = [t for t in frames if not labels[t].any()]
-    if empty:
-        lost = f"the mask of {_frames(empty)} is empty"
+    if len(empty) == len(frames):
+        yield error(where, "every mask is empty", "draw them, or leave the clip out", case)
+    elif empty and names:  # of a layout without names, an object may have left the picture
+        lost = f"the mask of {frames_in_words(empty)} is empty"
         yield error(where, lost, "draw it, or remove the frame's mask so that it counts as unlabelled", case)
     for value, name in names.items():
         without = [t for t in frames if t not in empty and not (labels[t] == value).any()]
-        if value != 0 and without:
-            some = "all" if len(without) == len(frames) else f"{_frames(without)} of {len(frames)}"
-            what = f"no {name} (label {value}) in {some} labelled frame{'s' * (len(frames) > 1)}"
-            yield warning(where, what, "draw it where it can be seen", case)
+        if value != 0 and without and len(without) + len(empty) < len(frames):
+            say = error if name == LV else warning
+            what = f"no {name} (label {value}) in {frames_in_words(without)} of {len(frames)} labelled frames"
+            yield say(where, what, "draw it where it can be seen", case)
 
 
 def _phases(case: Case, clip: Clip, labels: Tensor, labelled: Tensor, names: Mapping[int, str]) -> Iterator[Problem]:
@@ -86,12 +110,23 @@ def _phases(case: Case, clip: Clip, labels: Tensor, labelled: Tensor, names: Map
         return
     if clip.ed == clip.es:
         yield error(where, f"ED and ES are both frame {clip.ed}", "they must differ: give the right frames", case)
-    ventricle = next((value for value, name in names.items() if name == "lv"), None)
-    if ventricle is not None and bool(labelled[clip.ed]) and bool(labelled[clip.es]):
-        ed, es = (int((labels[t] == ventricle).sum()) for t in (clip.ed, clip.es))
-        if 0 < ed < es:
-            what = f"the ventricle is larger in the ES frame ({es} pixels) than in the ED frame ({ed}): EDV < ESV"
-            yield error(where, what, "swap ED and ES", case)
+    ventricle = lv_value(names)
+    if ventricle is None or not (bool(labelled[clip.ed]) and bool(labelled[clip.es])):
+        return
+    areas = {t: int((labels[t] == ventricle).sum()) for t in labelled.nonzero()[:, 0].tolist()}
+    ed, es = areas[clip.ed], areas[clip.es]
+    if 0 < ed < es:
+        what = f"the ventricle is larger in the ES frame ({es} pixels) than in the ED frame ({ed}): EDV < ESV"
+        yield error(where, what, "swap ED and ES", case)
+    elif min(areas.values()) > 0:
+        most, least = max(areas, key=lambda t: areas[t]), min(areas, key=lambda t: areas[t])
+        for phase, t, found, side, off in (
+            ("ED", most, ed, "larger", areas[most] / ed - 1),
+            ("ES", least, es, "smaller", 1 - areas[least] / es),
+        ):
+            if off > OFF:
+                what = f"in frame {t} the ventricle is {100 * off:.0f}% {side} ({areas[t]} pixels) than at {phase}"
+                yield warning(where, f"{what} ({found})", f"make sure that {phase} is the right frame", case)
 
 
 def _numbers(case: Case, clip: Clip) -> Iterator[Problem]:
@@ -108,18 +143,6 @@ def _numbers(case: Case, clip: Clip) -> Iterator[Problem]:
     if clip.ef is not None and not 0 < clip.ef < 100:
         at = case.files.get("info") or case.files.get("list") or where
         yield error(at, f"an EF of {clip.ef:g}% for {case.id}", "an EF lies between 0 and 100: correct it", case)
-
-
-def _frames(places: list[int]) -> str:
-    """`frame 3`, `frames 0, 3, 4`, or `9 frames (0, 3, 4, …)`."""
-    shown = ", ".join(map(str, places[:3]))
-    if len(places) == 1:
-        return f"frame {shown}"
-    return f"frames {shown}" if len(places) <= 3 else f"{len(places)} frames ({shown}, …)"
-
-
-def _size(clip: Clip) -> str:
-    return f"{clip.size[0]} × {clip.size[1]} pixels (y × x)"
 
 
 def _words(values: Mapping[int, str] | list[int]) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from memx.data.check.clips import lv_value
 from memx.data.check.problem import Problem, error, warning
 from memx.data.clip import Case, Clip
-from memx.errors import DataError
-from memx.metrics.clinical import EjectionFraction, ejection_fraction, simpson_biplane, single_plane_volume
+from memx.metrics.clinical import BIPLANE, EjectionFraction, ejection_fraction
+from memx.metrics.patient_ef import Cavity, cavity_volume, choose_views
 
 _EXTENT = (40.0, 400.0)  # millimetres that an apical picture spans
-_APART = {"Simpson biplane": 12.0}
+_APART = {BIPLANE: 12.0}
 _APART_IN_ONE_VIEW = 25.0  # a single plane stands for a ventricle that need not be round
 
 
@@ -33,52 +33,45 @@ def extent(case: Case, clip: Clip) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class Ventricle:
-    """The two masks (y, x) of a view that its volumes stand on, and the EF that the data set gives."""
+    """What the EF needs of a view's masks at ED and ES, and the EF that the data set gives."""
 
     case: Case
-    ed: np.ndarray
-    es: np.ndarray
-    spacing: tuple[float, float] | None
+    ed: Cavity
+    es: Cavity
     ef: float
 
 
 def ventricle(case: Case, clip: Clip, names: Mapping[int, str]) -> Ventricle | None:
     """The ventricle of a clip, or None where it has none at ED and ES or no EF is known."""
-    value = next((value for value, name in names.items() if name == "lv"), None)
+    value = lv_value(names)
     if value is None or clip.labels is None or clip.labelled is None or clip.ef is None:
         return None
     if clip.ed is None or clip.es is None or not 0 <= min(clip.ed, clip.es) <= max(clip.ed, clip.es) < len(clip):
         return None
     if len(clip.labels) != len(clip) or not (clip.labelled[clip.ed] and clip.labelled[clip.es]):
         return None
-    ed, es = ((clip.labels[t] == value).numpy() for t in (clip.ed, clip.es))
-    return Ventricle(case, ed, es, clip.spacing, clip.ef) if ed.any() and es.any() else None
-
-
-def measured(views: Sequence[Ventricle]) -> EjectionFraction | None:
-    """The EF by the masks of one patient: biplane where both views and their spacing are there, else by one view."""
-    by_view = {view.case.view: view for view in views}
-    try:
-        two, four = by_view.get("2CH"), by_view.get("4CH")
-        if two and four and two.spacing and four.spacing:
-            edv, esv = (
-                simpson_biplane(getattr(two, phase), two.spacing, getattr(four, phase), four.spacing)
-                for phase in ("ed", "es")
-            )
-        else:
-            view = views[0]
-            edv, esv = (single_plane_volume(mask, view.spacing) for mask in (view.ed, view.es))
-        return ejection_fraction(edv, esv)
-    except DataError:  # no volume: the empty mask is a problem of its own
+    if clip.spacing is not None and not all(math.isfinite(each) and each > 0 for each in clip.spacing):
         return None
+    ed, es = ((clip.labels[t] == value).numpy() for t in (clip.ed, clip.es))
+    if not (ed.any() and es.any()):
+        return None
+    return Ventricle(case, Cavity.of(ed, clip.spacing), Cavity.of(es, clip.spacing), clip.ef)
+
+
+def measured(views: Sequence[Ventricle]) -> tuple[EjectionFraction, str]:
+    """The EF by the masks of one patient, from the views and by the method that `memx eval` takes, and their name."""
+    by_view = {view.case.view: view for view in views}
+    chosen = choose_views({name: view.ed.spacing is not None for name, view in by_view.items()})
+    used = [by_view[name] for name in chosen.names]
+    found = ejection_fraction(cavity_volume([view.ed for view in used]), cavity_volume([view.es for view in used]))
+    return found, chosen.method(found)
 
 
 def far_from_masks(views: Sequence[Ventricle]) -> Iterator[Problem]:
     """A patient whose EF in the data set is far from that of the masks."""
-    found, case = measured(views), views[0].case
-    if found is None:
-        return
+    found, method = measured(views)
+    case = views[0].case
     where = case.files.get("info") or case.files.get("list") or case.id
     if abs(found.value - views[0].ef) > _APART.get(found.method, _APART_IN_ONE_VIEW):
-        what = f"the EF of {case.patient} is {views[0].ef:.0f}%, by its masks {found.value:.0f}% ({found.method})"
+        what = f"the EF of {case.patient} is {views[0].ef:.0f}%, by its masks {found.value:.0f}% ({method})"
         yield warning(where, what, "compare masks, ED, ES and EF with the source", case)

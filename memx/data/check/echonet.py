@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from memx.data.access import entries, is_dir, is_file
 from memx.data.check.facts import Facts
 from memx.data.check.layout import LayoutChecks
 from memx.data.check.outline import crossings, lost_area
@@ -43,31 +44,33 @@ class EchoNetChecks(LayoutChecks):
     layout: EchoNet
 
     def recognises(self, root: Path) -> bool:
-        return any((root / name).is_file() for name in ("FileList.csv", "VolumeTracings.csv"))
+        return any(is_file(root / name) for name in ("FileList.csv", "VolumeTracings.csv"))
 
     def left_out(self, skipped: Skipped) -> Problem:
-        if skipped.what in UNTRACED and skipped.why == "no tracing":
+        if skipped.what in UNTRACED and skipped.reason == "unlabelled":
             return warning(skipped.what, skipped.why, _KNOWN)
-        if skipped.what in WITHOUT_VIDEO and skipped.why.startswith("traced, but"):
+        if skipped.what in WITHOUT_VIDEO and skipped.reason in ("absent", "unpaired"):
             return warning(skipped.what, skipped.why, _KNOWN)
         remedies = {
-            "no such video": f"copy it to {self.layout.videos}, or remove its line from FileList.csv",
-            "traced, but there is no such video": f"copy it to {self.layout.videos}, or remove all its lines",
-            "no tracing": "trace it in VolumeTracings.csv, or remove its line from FileList.csv",
-            "traced, but not in FileList.csv": "add it to FileList.csv, or remove its tracings",
+            "absent": f"copy it to {self.layout.videos}, or remove its line from FileList.csv, and its tracings",
+            "unlabelled": "trace it in VolumeTracings.csv, or remove its line from FileList.csv",
+            "unpaired": "add it to FileList.csv, or remove its tracings",
         }
-        return error(skipped.what, skipped.why, remedies.get(skipped.why, "complete the tracing"))
+        return error(skipped.what, skipped.why, remedies.get(skipped.reason, "complete the tracing"))
 
     def data_set(self, root: Path, survey: Survey) -> Iterator[Problem]:
         listing, folder = root / "FileList.csv", root / self.layout.videos
-        if not listing.is_file():
+        if not (is_file(listing) and is_dir(folder)):
             return
         listed: set[str] = set()
         for number, row in _quietly(listing):
-            listed.add(row["FileName"].strip().removesuffix(".avi"))
-            yield from _volumes(f"{listing}, line {number}", row)
-        for file in sorted(folder.glob("*")):
-            if file.is_file() and not file.name.startswith(".") and file.stem not in listed:
+            try:
+                listed.add(stem(row["FileName"], listing, number))
+            except DataError:  # of which `survey` has told
+                continue
+            yield from _volumes(listing, number, row)
+        for file in entries(folder):
+            if is_file(file) and not file.name.startswith(".") and file.stem not in listed:
                 yield error(file, "is not in FileList.csv", "add it there, or remove the file")
             elif file.suffix.lower() != ".avi" and not file.name.startswith("."):
                 yield error(file, "is not read: videos here are .avi", "convert it, or remove it")
@@ -80,26 +83,27 @@ class EchoNetChecks(LayoutChecks):
         except DataError as raised:
             yield from from_error(raised, case)
         for frame, (x, y) in facts["outlines"].items():
-            where = f"{case.files['tracings']}, {case.id}, frame {frame}"
+            where, place = case.files["tracings"], f"{case.id}, frame {frame}"
             if not 0 <= frame < frames:
-                yield error(where, f"the video has frames 0..{frames - 1}", "give the right frame", case)
+                what = f"the video has frames 0..{frames - 1}"
+                yield error(where, what, "give the right frame", case, place=place)
             if min(x.min(), y.min()) < -1 or x.max() > width or y.max() > height:
                 reach = f"x {x.min():g}..{x.max():g}, y {y.min():g}..{y.max():g}"
                 what = f"the outline runs over {reach}, out of a frame of {height} × {width} pixels (y × x)"
-                yield error(where, what, "trace the video at its own size", case)
+                yield error(where, what, "trace the video at its own size", case, place=place)
 
     def clip(self, case: Case, clip: Clip) -> Iterator[Problem]:
         if len(clip) > case.extra["frames"]:
             what = f"{len(clip)} frames, FileList.csv says {case.extra['frames']}"
             yield warning(case.files["video"], what, "none: the video's own count stands", case)
         for frame, (x, y) in case.extra["outlines"].items():
-            where = f"{case.files['tracings']}, {case.id}, frame {frame}"
+            where, place = case.files["tracings"], f"{case.id}, frame {frame}"
             if (count := crossings(x, y)) and (lost := lost_area(x, y)) > _INSIDE_OUT:
                 what = f"the outline crosses itself {count} times, {100 * lost:.0f}% of its area is turned inside out"
-                yield error(where, what, "put the chords in order, and every X1, Y1 on one side", case)
+                yield error(where, what, "put the chords in order, and every X1, Y1 on one side", case, place=place)
             elif count:
                 what = f"the outline crosses itself {count} time{'s' * (count > 1)}, with little effect"
-                yield warning(where, what, "none, or trace it again", case)
+                yield warning(where, what, "none, or trace it again", case, place=place)
 
     def facts(self, case: Case) -> Facts:
         known = case.extra
@@ -135,15 +139,16 @@ def _quietly(listing: Path) -> Iterator[tuple[int, dict[str, str]]]:
         return
 
 
-def _volumes(where: str, row: Mapping[str, str]) -> Iterator[Problem]:
+def _volumes(listing: Path, number: int, row: Mapping[str, str]) -> Iterator[Problem]:
     """EDV, ESV and EF of a line against each other, where the list has volumes."""
     try:
         edv, esv, ef = (float(row[key]) for key in ("EDV", "ESV", "EF"))
     except (KeyError, ValueError, TypeError):
         return
-    name = row["FileName"].strip()
+    name, place = row["FileName"].strip(), f"line {number}"
     if edv < esv:
-        yield error(where, f"EDV {edv:g} < ESV {esv:g} of {name}", "swap them: EDV is the larger volume")
+        what = f"EDV {edv:g} < ESV {esv:g} of {name}"
+        yield error(listing, what, "swap them: EDV is the larger volume", place=place)
     elif edv > 0 and abs(100 * (edv - esv) / edv - ef) > 2:
         what = f"the EF of {name} is {ef:g}%, by its EDV and ESV {100 * (edv - esv) / edv:.1f}%"
-        yield warning(where, what, "correct the wrong one of the three")
+        yield warning(listing, what, "correct the wrong one of the three", place=place)

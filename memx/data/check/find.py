@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pydantic
 
+from memx.data.access import entries, folder_to_read, is_dir
 from memx.data.clip import Layout
 from memx.errors import DataError, RecipeError
 from memx.registry import layouts
@@ -18,20 +19,21 @@ def find_layout(root: Path) -> str:
     """The name of the one registered layout that recognises `root`.
 
     Raises DataError when there is no such folder, when no layout knows it (the message says what each looks for, and
-    whether a folder below is known), or when several do.
+    whether a folder below is known), when several do, or when the folder may not be read.
     """
-    if not root.is_dir():
-        what = "is a file; name the data set's folder" if root.is_file() else "no such folder"
-        raise DataError(f"{root}: {what}")
-    found = list(_known(root))
+    folder_to_read(root)
+    closed: list[DataError] = []
+    found = list(_known(root, closed))
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"{root}: could be {' or '.join(found)}; say which: --layout {found[0]}")
+        raise DataError(f"could be {' or '.join(found)}", file=root, remedy=f"say which: --layout {found[0]}")
+    if closed:
+        raise closed[0]
     wanted = "\n".join(f"  {name:10} {layout.checks().looks_for}" for name, layout in _layouts())
-    below = next(((folder, name) for folder in _folders(root) for name in _known(folder)), None)
+    below = next(((folder, name) for folder in _folders(root) for name in _known(folder, [])), None)
     hint = f" But {below[0]} is {below[1]}: name that folder." if below else ""
-    raise DataError(f"{root}: not a data set that memx knows.{hint} What each layout looks for:\n{wanted}")
+    raise DataError(f"not a data set that memx knows.{hint} What each layout looks for:\n{wanted}", file=root)
 
 
 def _layouts() -> Iterator[tuple[str, Layout]]:
@@ -43,11 +45,15 @@ def _layouts() -> Iterator[tuple[str, Layout]]:
             continue
 
 
-def _known(root: Path) -> Iterator[str]:
+def _known(root: Path, closed: list[DataError]) -> Iterator[str]:
+    """The layouts that recognise a folder; why one could not look is added to `closed`."""
     for name, layout in _layouts():
-        if layout.checks().recognises(root):
-            yield name
+        try:
+            if layout.checks().recognises(root):
+                yield name
+        except DataError as raised:
+            closed.append(raised)
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))[:_BELOW]
+    return [path for path in entries(root) if is_dir(path) and not path.name.startswith(".")][:_BELOW]

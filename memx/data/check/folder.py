@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from memx.data.access import entries, is_dir, is_file
 from memx.data.check.facts import Facts
 from memx.data.check.layout import LayoutChecks
 from memx.data.check.problem import Problem, error, from_error
@@ -29,15 +30,14 @@ class FolderChecks(LayoutChecks):
     layout: Folder
 
     def recognises(self, root: Path) -> bool:
-        return any(any(p.is_dir() for p in (root / name).glob("*")) for name in _FOLDERS)
+        return any(any(map(is_dir, entries(root / name))) for name in _FOLDERS if is_dir(root / name))
 
     def left_out(self, skipped: Skipped) -> Problem:
-        remedy = "add what is missing, or remove the clip"
-        if skipped.why.startswith("in none of the lists"):
-            remedy = "add the clip to one of the lists, or write new ones: memx data split ROOT --force"
-        elif skipped.why.startswith("listed in"):
-            remedy = "copy the clip, or remove the name from the list"
-        return error(skipped.what, skipped.why, remedy)
+        remedies = {
+            "unlisted": "add the clip to one of the lists, or write new ones: memx data split ROOT --force",
+            "absent": "copy the clip, or remove the name from the list",
+        }
+        return error(skipped.what, skipped.why, remedies.get(skipped.reason, "add what is missing, or remove the clip"))
 
     def data_set(self, root: Path, survey: Survey) -> Iterator[Problem]:
         tree = find_tree(root, self.layout.resolution)
@@ -46,13 +46,17 @@ class FolderChecks(LayoutChecks):
         for folders, suffixes in ((tree.images, IMAGE_SUFFIXES), (tree.masks, MASK_SUFFIXES)):
             kinds = ", ".join(sorted(suffixes))
             for folder in {clip.parent for clip in folders.values()}:
-                for file in sorted(folder.glob("*")):
-                    if file.is_file() and not file.name.startswith("."):
+                for file in entries(folder):
+                    if is_file(file) and not file.name.startswith("."):
                         move = f"move it to {folder.name}/CLIP, or remove it"
                         yield error(file, "is not read: it does not lie in a clip's folder", move)
             for clip in folders.values():
-                for file in sorted(clip.glob("*")):
-                    if file.is_dir():
+                try:
+                    inside = {file: is_dir(file) for file in entries(clip)}
+                except DataError:  # of which `survey` has told
+                    continue
+                for file, deeper in inside.items():
+                    if deeper:
                         yield error(file, "is not read: a clip's folder holds files only", "move it, or remove it")
                     elif file.suffix.lower() not in suffixes and not file.name.startswith("."):
                         yield error(file, f"is not read: files here are {kinds}", "convert it, or remove it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from memx.data.check.problem import Problem, error, warning
 from memx.data.clip import Case, Clip
@@ -19,7 +20,7 @@ def patients_in_two_splits(cases: Iterable[Case]) -> Iterator[Problem]:
         splits[case.patient].add(case.split)
     for patient, names in splits.items():
         if len(names) > 1:
-            yield error(patient, f"is in the splits {' and '.join(sorted(names))}", _ONE)
+            yield replace(error(patient, f"is in the splits {' and '.join(sorted(names))}", _ONE), leak=True)
 
 
 class SamePixels:
@@ -54,7 +55,7 @@ class SamePixels:
                 what = (
                     f"{frames} ({second.split}) {'are' if count > 1 else 'is'} the pixels of {first.id} ({first.split})"
                 )
-                yield error(second.id, what, _ONE, second)
+                yield replace(error(second.id, what, _ONE, second), leak=True)
             else:
                 what = f"{frames} {'are' if count > 1 else 'is'} the pixels of {first.id}"
                 yield warning(second.id, what, "remove one of them, unless both are meant", second)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from memx.data.clip import Case, MissingFilesError
+from memx.data.split import TwoSplitsError
 from memx.errors import DataError
 
 Severity = Literal["error", "warning"]
+COLUMNS = ("severity", "where", "what", "remedy", "case")
 _REMEDY = "mend it, or leave the case out"
 
 
@@ -20,44 +21,63 @@ class Problem:
     """Something wrong or odd in a data set.
 
     severity  `error`: would train or score wrongly, or be left out; `warning`: odd, but handled
-    where     the file, or the file and its line, or the case
-    what      what is wrong with it
+    what      what is wrong
     remedy    what to do
+    file      the file or folder that it is wrong with, or None
+    place     where in the file, such as `line 3`, or the case where there is no file
     case      the case it belongs to, or an empty string
+    leak      whether it is a patient or a clip in two splits
     """
 
     severity: Severity
-    where: str
     what: str
     remedy: str
+    file: Path | None = None
+    place: str = ""
     case: str = ""
+    leak: bool = False
+
+    @property
+    def where(self) -> str:
+        """The file and the place in it."""
+        return ", ".join(filter(None, ("" if self.file is None else str(self.file), self.place)))
 
     def under(self, root: Path) -> Problem:
-        """The same with paths relative to the data set's root."""
-        where, what, remedy = (re.sub(f"{re.escape(str(root))}/", "", t) for t in (self.where, self.what, self.remedy))
-        return replace(self, where=where, what=what, remedy=remedy)
+        """The same with the file relative to the data set's root; a library's words on it have its name alone."""
+        if self.file is None or self.file == root or not self.file.is_relative_to(root):
+            return self
+        return replace(self, what=self.what.replace(str(self.file), self.file.name), file=self.file.relative_to(root))
+
+    def json(self) -> dict[str, str]:
+        """As plain data: a value for each of `COLUMNS`."""
+        return {name: getattr(self, name) for name in COLUMNS}
 
 
-def error(where: Path | str, what: str, remedy: str, case: Case | None = None) -> Problem:
-    return Problem("error", str(where), what, remedy, case.id if case else "")
+def error(where: Path | str, what: str, remedy: str, case: Case | None = None, *, place: str = "") -> Problem:
+    """An error in a file (a Path), at `place` in it, or at a place that is no file (a str)."""
+    return _problem("error", where, what, remedy, case, place)
 
 
-def warning(where: Path | str, what: str, remedy: str, case: Case | None = None) -> Problem:
-    return Problem("warning", str(where), what, remedy, case.id if case else "")
+def warning(where: Path | str, what: str, remedy: str, case: Case | None = None, *, place: str = "") -> Problem:
+    """A warning; as `error`."""
+    return _problem("warning", where, what, remedy, case, place)
 
 
 def from_error(raised: DataError, case: Case | None = None) -> list[Problem]:
-    """A reader's error as problems. Its message reads `FILE: what; what to do`."""
+    """A reader's error as problems. One that names no file by itself belongs to the file that its message begins with,
+    or to its case."""
     if isinstance(raised, MissingFilesError):
         return [error(file, "is missing", raised.remedy, case) for file in raised.files]
-    message = str(raised).split("\n", 1)[0]
-    where, colon, rest = message.partition(": ")
-    if not colon:
-        where, rest = (case.id if case else "data set"), message
-    what, semicolon, remedy = rest.rpartition("; ")
-    if not semicolon:
-        what, remedy = rest, _REMEDY
-    return [error(where, what, remedy, case)]
+    file, what = raised.file, raised.what.split("\n", 1)[0]
+    place = raised.place or ("" if file else case.id if case else "data set")
+    if file is None and case is not None:
+        for known in case.files.values():
+            end = what.find(": ", len(str(known)))
+            if what.startswith(str(known)) and end > 0:
+                file, what, place = Path(what[:end]), what[end + 2 :], ""
+                break
+    leak = isinstance(raised, TwoSplitsError)
+    return [Problem("error", what, raised.remedy or _REMEDY, file, place, case.id if case else "", leak)]
 
 
 def unique(problems: Iterable[Problem]) -> Iterator[Problem]:
@@ -65,3 +85,9 @@ def unique(problems: Iterable[Problem]) -> Iterator[Problem]:
     seen = dict.fromkeys(problems)
     yield from (problem for problem in seen if problem.severity == "error")
     yield from (problem for problem in seen if problem.severity == "warning")
+
+
+def _problem(severity: Severity, where: Path | str, what: str, remedy: str, case: Case | None, place: str) -> Problem:
+    file = where if isinstance(where, Path) else None
+    at = place if file else ", ".join(filter(None, (str(where), place)))
+    return Problem(severity, what, remedy, file, at, case.id if case else "")

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from memx.data.access import folder_to_read
 from memx.data.check.clips import clip_problems
 from memx.data.check.echo import Ventricle, far_from_masks, ventricle
 from memx.data.check.facts import Facts, clip_facts
 from memx.data.check.layout import LayoutChecks
 from memx.data.check.leaks import SamePixels, patients_in_two_splits
 from memx.data.check.problem import Problem, error, from_error, unique, warning
+from memx.data.check.structures import missing_structures
 from memx.data.check.summary import Summary, summarise
 from memx.data.check.thumbnail import Thumbnail, evenly, thumbnail
 from memx.data.clip import SPLITS, Case, Clip, Layout, Survey
+from memx.data.faults import clip_faults
 from memx.errors import DataError
 
 THUMBNAILS = 24
@@ -52,7 +55,7 @@ class Report:
             "layout": self.layout,
             "errors": self.errors,
             "warnings": self.warnings,
-            "problems": [asdict(problem) for problem in self.problems],
+            "problems": [problem.json() for problem in self.problems],
             "summary": self.summary.json(),
         }
 
@@ -63,13 +66,13 @@ def check(root: Path, layout: Layout, *, name: str, progress: Progress | None = 
     name      what the layout is registered as
     progress  called with the number of clips; gives what is called after each of them
 
-    Nothing in the data set stops it, and nothing is written. Raises DataError only when `root` is no folder.
+    Nothing in the data set stops it, and nothing is written. Raises DataError only when `root` is no folder, or one
+    that may not be read.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
+    folder_to_read(root)
     checks, problems = layout.checks(), []
     survey = _survey(root, layout, problems)
-    problems += _of_lists(root, checks, survey)
+    problems += _answers(lambda: _of_lists(root, checks, survey))
     facts: list[Facts] = []
     pixels, hearts = SamePixels(), defaultdict[str, list[Ventricle]](list)
     chosen, kept = evenly([case.id for case in survey.cases], THUMBNAILS), 0
@@ -78,7 +81,8 @@ def check(root: Path, layout: Layout, *, name: str, progress: Progress | None = 
         for case in survey.cases:
             clip = _load(case, layout, checks, problems)
             if clip is not None:
-                found = [*clip_problems(case, clip, layout.labels), *checks.clip(case, clip)]
+                found = list(clip_problems(case, clip, layout.labels))
+                found += _answers(lambda case=case, clip=clip: checks.clip(case, clip), case)
                 problems += found
                 facts.append(clip_facts(case, clip))
                 pixels.add(case, clip)
@@ -87,14 +91,16 @@ def check(root: Path, layout: Layout, *, name: str, progress: Progress | None = 
                 wrong = any(problem.severity == "error" for problem in found)
                 if case.id in chosen or (wrong and kept < _OF_PROBLEMS):
                     kept += case.id not in chosen
-                    thumbnails.append(thumbnail(case, clip, wrong=wrong))
+                    thumbnails.append(thumbnail(case, clip))
             advance()
+    problems += missing_structures(facts, layout.labels)
     for views in hearts.values():
         problems += far_from_masks(views)
     problems += pixels.problems()
-    return Report(
-        root, name, list(unique(p.under(root) for p in problems)), summarise(facts, layout.labels), thumbnails
-    )
+    told = list(unique(p.under(root) for p in problems))
+    bad = {problem.case for problem in told if problem.severity == "error"}
+    summary = replace(summarise(facts, layout.labels), leaks=sum(problem.leak for problem in told))
+    return Report(root, name, told, summary, [replace(t, wrong=t.case.id in bad) for t in thumbnails])
 
 
 def info(root: Path, layout: Layout) -> tuple[Summary, int]:
@@ -112,7 +118,7 @@ def info(root: Path, layout: Layout) -> tuple[Summary, int]:
         except DataError as raised:
             told.append(raised)
     if not facts:
-        raise told[0] if told else DataError(f"{root}: has no usable clip; see memx data check {root}")
+        raise told[0] if told else DataError("has no usable clip", file=root, remedy=f"see memx data check {root}")
     return summarise(facts, layout.labels), len(survey.skipped) + len(told)
 
 
@@ -124,7 +130,27 @@ def _survey(root: Path, layout: Layout, problems: list[Problem]) -> Survey:
         return layout.collect(root, tell)
     except DataError as raised:
         tell(raised)
-        return Survey([])
+    except OSError as raised:
+        tell(_of_system(raised))
+    return Survey([])
+
+
+def _answers(ask: Callable[[], Iterator[Problem]], case: Case | None = None) -> list[Problem]:
+    """What a layout's check says; where it cannot go on, what it said so far and why it stopped."""
+    told: list[Problem] = []
+    try:
+        told.extend(ask())
+    except DataError as raised:
+        told += from_error(raised, case)
+    except OSError as raised:
+        told += from_error(_of_system(raised), case)
+    return told
+
+
+def _of_system(raised: OSError) -> DataError:
+    """What the system says of a file that cannot be looked at."""
+    file = Path(raised.filename) if isinstance(raised.filename, str) else None
+    return DataError(raised.strerror or str(raised), file=file, remedy="make sure that it may be read, and is whole")
 
 
 def _of_lists(root: Path, checks: LayoutChecks, survey: Survey) -> Iterator[Problem]:
@@ -137,7 +163,8 @@ def _of_lists(root: Path, checks: LayoutChecks, survey: Survey) -> Iterator[Prob
         return
     for split in SPLITS:
         if not any(case.split == split for case in survey.cases):
-            say, what = (error if split == "train" else warning), f"no clip is in the split {split}"
+            say = warning if split == "test" else error  # memx train refuses a data set without the others
+            what = f"no clip is in the split {split}"
             yield say("splits", what, "put some there, or write new splits: memx data split ROOT --force")
 
 
@@ -145,14 +172,16 @@ def _load(case: Case, layout: Layout, checks: LayoutChecks, problems: list[Probl
     """The clip, or None; then every part's problem, and the reader's own where no part has it."""
     try:
         clip = layout.load(case)
-        if not clip.video.numel():
-            raise DataError(f"{clip.source or case.id}: has no pixels; write the file again from its source")
+        for fault in clip_faults(clip, case.id) if not clip.video.numel() else ():
+            raise fault
         return clip
     except DataError as raised:
-        parts = list(checks.parts(case))
+        parts = _answers(lambda: checks.parts(case), case)
         blamed = [problem.where for problem in parts if problem.severity == "error"]
         problems += parts
         problems += [p for p in from_error(raised, case) if not any(where.startswith(p.where) for where in blamed)]
+    except OSError as raised:
+        problems += from_error(_of_system(raised), case)
     except Exception as raised:  # a layout that does not say what is wrong must not hide the other clips
         what = f"load raises {type(raised).__name__}: {raised}"
         problems.append(error(case.id, what, "mend the clip, and let load raise a DataError that says how", case))

@@ -60,6 +60,7 @@ class Summary:
     fps       frames a second
     ef        per patient, in percent; `ef_values` holds them all
     classes   pixels by label value; None where pixels were not read
+    leaks     patients and clips that stand in two splits; None where it was not looked for
     """
 
     patients: int
@@ -78,6 +79,7 @@ class Summary:
     ef: Spread | None
     ef_values: Sequence[float]
     classes: Sequence[ClassCount] | None
+    leaks: int | None = None
 
     def json(self) -> dict[str, object]:
         """As plain data."""

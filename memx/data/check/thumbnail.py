@@ -28,16 +28,16 @@ class Thumbnail:
     labels: tuple[UInt8[np.ndarray, "y x"], ...]
     captions: tuple[str, ...]
     spacing: tuple[float, float] | None
-    wrong: bool
+    wrong: bool = False
 
 
-def thumbnail(case: Case, clip: Clip, *, wrong: bool) -> Thumbnail:
+def thumbnail(case: Case, clip: Clip) -> Thumbnail:
     """The thumbnail of a clip; frames without a label are shown without contours."""
     places = _places(clip)
     step = max(1, -(-max(clip.size) // _LARGEST))
     frames = tuple(clip.video[t, :, ::step, ::step].nan_to_num().clamp(0, 1).numpy().copy() for t, _ in places)
     labels = tuple(_labels(clip, t)[::step, ::step].clamp(0, 255).byte().numpy().copy() for t, _ in places)
-    return Thumbnail(case, frames, labels, tuple(words for _, words in places), clip.spacing, wrong)
+    return Thumbnail(case, frames, labels, tuple(words for _, words in places), clip.spacing)
 
 
 def evenly(ids: list[str], count: int) -> frozenset[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -25,32 +27,101 @@ def clean_echonet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def clean_mhd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four patients in CAMUS's older release."""
+    root = tmp_path_factory.mktemp("check") / "camus_mhd"
+    phantom.write(root, layout="camus_mhd", patients=4, seed=3, size=64, frames=6)
+    return root
+
+
+@pytest.fixture(scope="session")
 def clean_folder(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The CAMUS phantom's first three patients as frames and masks."""
     root = tmp_path_factory.mktemp("check") / "folder"
-    layout = layouts.build("camus")
-    for case in [case for case in layout.survey(phantom_root).cases if case.view == "4CH"][:3]:
-        clip = layout.load(case)
-        for t in range(4):
-            for name, array in (("images", clip.video[t, 0] * 255), ("masks", clip.labels[t])):
-                file = root / name / case.patient / f"{t}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(array.round().byte().numpy()).save(file)
+    write_frames(phantom_root, root / "images", root / "masks", ".png")
     for split, number in (("train", 1), ("val", 2), ("test", 3)):
         (root / "splits").mkdir(exist_ok=True)
         (root / "splits" / f"{split}.txt").write_text(f"patient{number:04d}\n")
     return root
 
 
+@pytest.fixture(scope="session")
+def clean_davis(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as DAVIS has it: JPEG frames, masks with a palette, two lists."""
+    root = tmp_path_factory.mktemp("check") / "davis"
+    write_frames(phantom_root, root / "JPEGImages" / "480p", root / "Annotations" / "480p", ".jpg")
+    lists = root / "ImageSets" / "2017"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("patient0001\npatient0003\n")
+    (lists / "val.txt").write_text("patient0002\n")
+    return root
+
+
+def write_frames(phantom_root: Path, images: Path, masks: Path, suffix: str) -> None:
+    """Four frames of three clips of the CAMUS phantom, and their masks; those of DAVIS, `.jpg`, with a palette."""
+    layout = layouts.build("camus")
+    for case in [case for case in layout.survey(phantom_root).cases if case.view == "4CH"][:3]:
+        clip = layout.load(case)
+        assert clip.labels is not None
+        for t in range(4):
+            image, mask = images / case.patient / f"{t}{suffix}", masks / case.patient / f"{t}.png"
+            for file in (image, mask):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((clip.video[t, 0] * 255).round().byte().numpy()).save(image, quality=95)
+            labels = Image.fromarray(clip.labels[t].byte().numpy())
+            if suffix == ".jpg":
+                labels.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
+            labels.save(mask)
+
+
 @pytest.fixture
-def copy(phantom_root: Path, clean_echonet: Path, clean_folder: Path, tmp_path: Path) -> Callable[[str], Path]:
+def clean(
+    phantom_root: Path, clean_mhd: Path, clean_echonet: Path, clean_folder: Path, clean_davis: Path
+) -> dict[str, Path]:
+    """A clean data set of each layout and tree."""
+    return {
+        "camus": phantom_root,
+        "camus_mhd": clean_mhd,
+        "echonet": clean_echonet,
+        "folder": clean_folder,
+        "davis": clean_davis,
+    }
+
+
+@pytest.fixture
+def copy(clean: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
     """A copy of the clean data set of a layout, to be damaged."""
-    clean = {"camus": phantom_root, "echonet": clean_echonet, "folder": clean_folder}
 
     def make(layout: str) -> Path:
         return Path(shutil.copytree(clean[layout], tmp_path / layout))
 
     return make
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """A block in which modes bind: root, whom they do not, becomes nobody in it."""
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        above = [folder for folder in tmp_path.parents if folder.stat().st_mode & 0o055 != 0o055]
+        modes = [folder.stat().st_mode for folder in above]
+        for folder in (tmp_path, *above):
+            folder.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            for folder, mode in zip(above, modes, strict=True):
+                folder.chmod(mode)
+
+    yield block
+    for path in tmp_path.rglob("*"):  # what stays closed could not be removed
+        path.chmod(0o755)
 
 
 class Tools:

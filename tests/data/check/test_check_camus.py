@@ -39,6 +39,73 @@ def no_atrium(root, tools):
     tools.nifti(root / f"{HALF}_gt.nii.gz", lambda m: np.where(m == 3, 0, m).astype(np.uint8))
 
 
+def lv_as_background(root, tools):
+    tools.nifti(root / f"{HALF}_gt.nii.gz", lambda m: np.where(m == 1, 0, m).astype(np.uint8))
+
+
+def lv_as_myocardium(root, tools):
+    tools.nifti(root / f"{HALF}_gt.nii.gz", lambda m: np.where(m == 1, 2, m).astype(np.uint8))
+
+
+def lv_gone_at_the_ends(root, tools):
+    def change(mask):
+        for t in (0, -1):
+            mask[..., t][mask[..., t] == 1] = 0
+        return mask
+
+    tools.nifti(root / f"{HALF}_gt.nii.gz", change)
+
+
+def ones_and_zeros(root, tools):
+    tools.nifti(root / f"{HALF}.nii.gz", lambda p: (p > 60).astype(np.uint8))
+
+
+def four_bits(root, tools):
+    tools.nifti(root / f"{HALF}.nii.gz", lambda p: (p // 16).astype(np.uint8))
+
+
+def reversed_pictures(root, tools):
+    tools.nifti(root / f"{HALF}.nii.gz", lambda p: p[..., ::-1])
+
+
+def reversed_masks(root, tools):
+    tools.nifti(root / f"{HALF}_gt.nii.gz", lambda m: m[..., ::-1])
+
+
+def mirrored_masks(root, tools):
+    tools.nifti(root / f"{HALF}_gt.nii.gz", lambda m: m[::-1])
+
+
+def pictures_upside_down(root, tools):
+    tools.nifti(root / f"{HALF}.nii.gz", lambda p: p[:, ::-1])
+
+
+def other_ed(root, tools):
+    """ED is half way to ES, in whatever direction the sequence is stored."""
+    text = (root / INFO).read_text()
+    ed, frames = (int(re.search(rf"{key}: (\d+)", text)[1]) for key in ("ED", "NbFrame"))
+    (root / INFO).write_text(text.replace(f"ED: {ed}", f"ED: {1 + frames // 2}"))
+
+
+def still_of_another(root, tools):
+    shutil.copy(root / f"{P3}/patient0003_2CH_ED.nii.gz", root / f"{P1}/patient0001_2CH_ED.nii.gz")
+
+
+def masks_of_one_millimetre(root, tools):
+    tools.nifti(root / f"{HALF}_gt.nii.gz", zooms=(1.0, 1.0))
+
+
+def move_to_training(split: str):
+    def plant(root, tools):
+        lists = root / "database_split"
+        emptied, training = lists / f"subgroup_{split}.txt", lists / "subgroup_training.txt"
+        training.write_text(training.read_text() + emptied.read_text())
+        emptied.write_text("")
+
+    plant.__name__ = f"no_{split}"
+    return plant
+
+
 def nan_pixels(root, tools):
     def change(pixels):
         pixels = pixels.astype(np.float32)
@@ -147,7 +214,22 @@ FAULTS = [
     (unknown_label, "error", f"{HALF}_gt.nii.gz", "label values 0, 1, 2, 7 found", "map the others to one of these"),
     (other_size, "error", f"{HALF}_gt.nii.gz", "the mask is 64 × ", "export the mask again at the image's size"),
     (empty_mask, "error", f"{HALF}_gt.nii.gz", "the mask of frame ", "draw it"),
-    (no_atrium, "warning", f"{HALF}_gt.nii.gz", "no la (label 3) in all labelled frames", "draw it"),
+    (no_atrium, "error", f"{HALF}_gt.nii.gz", "no la (label 3) in any labelled frame", "learnt as background"),
+    (lv_as_background, "error", f"{HALF}_gt.nii.gz", "no lv (label 1) in any labelled frame", "learnt as background"),
+    (lv_as_myocardium, "error", f"{HALF}_gt.nii.gz", "no lv (label 1) in any labelled frame", "learnt as background"),
+    (lv_gone_at_the_ends, "error", f"{HALF}_gt.nii.gz", "no lv (label 1) in frames 0, ", "draw it"),
+    (ones_and_zeros, "warning", f"{HALF}.nii.gz", "its brightest pixel is at 0.39% of the range", "scaled"),
+    (four_bits, "warning", f"{HALF}.nii.gz", "its brightest pixel is at ", "scaled"),
+    (reversed_pictures, "error", f"{HALF}.nii.gz", "the picture of its ED frame is the still of ES", "exchange ED"),
+    (reversed_masks, "error", f"{HALF}_gt.nii.gz", "the mask of its ED frame is the still of ES", "exchange ED"),
+    (mirrored_masks, "error", f"{HALF}_gt.nii.gz", "ED and ES frame is the still turned left to right", "turn"),
+    (pictures_upside_down, "error", f"{HALF}.nii.gz", "of its ED and ES frame is the still turned upside down", "turn"),
+    (other_ed, "error", INFO, "by the ED still it is ", "give the right frame: ED: "),
+    (other_ed, "warning", INFO, "the ventricle is ", "make sure that ED is the right frame"),
+    (still_of_another, "warning", "patient0001_2CH_ED.nii.gz", "pixels (y × x), the sequence ", "one acquisition"),
+    (masks_of_one_millimetre, "warning", f"{HALF}_gt.nii.gz", "its pixels are 1 × 1 mm (y × x)", "picture's counts"),
+    (move_to_training("validation"), "error", "splits", "no clip is in the split val", "memx data split ROOT"),
+    (move_to_training("testing"), "warning", "splits", "no clip is in the split test", "memx data split ROOT"),
     (nan_pixels, "error", f"{HALF}.nii.gz", "are NaN or infinite, the first at (0, 4, 3)", "write the file again"),
     (constant, "error", f"{HALF}.nii.gz", "every frame is one grey value throughout", "write the file again"),
     (frozen, "error", f"{HALF}.nii.gz", "frames are the same", "write the file again"),
@@ -200,7 +282,7 @@ def test_a_planted_fault_is_named(
     matching = [
         p
         for p in found.problems
-        if p.severity == severity and where in p.where and what in p.what and remedy in p.remedy
+        if p.severity == severity and where in p.where and what in p.what and remedy in f"{p.what}; {p.remedy}"
     ]
     assert len(matching) == 1, tools.said(found)
     assert any("patient0003" in p.where for p in found.problems), "the first fault hid the second"
