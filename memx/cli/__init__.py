@@ -20,6 +20,7 @@ from memx.cli import (
     inspect,
     list_,
     predict,
+    profile,
     reproduce,
     schema,
     show,
@@ -57,6 +58,7 @@ app.command("eval", rich_help_panel="Experiments")(evaluate.evaluate)
 app.command("predict", rich_help_panel="Experiments")(predict.predict)
 app.command("inspect", rich_help_panel="Experiments")(inspect.inspect)
 app.add_typer(import_.app, name="import", rich_help_panel="Experiments")
+app.command("profile", rich_help_panel="Experiments")(profile.profile)
 app.command("export", rich_help_panel="Experiments")(export.export)
 app.command("demo", rich_help_panel="Experiments")(demo.demo)
 app.command("reproduce", rich_help_panel="Experiments")(reproduce.reproduce)

@@ -12,12 +12,13 @@ from rich.text import Text
 from memx.cli.progress import bar
 from memx.data.fingerprint import fingerprint
 from memx.engine.datasets import find_cases
+from memx.engine.manifest import device_words
 from memx.reproduce.collect import accuracy_result, speed_result
 from memx.reproduce.data import DataSource
 from memx.reproduce.plan import Plan, seconds_left, unique
 from memx.reproduce.result import QUICK, Result
 from memx.reproduce.runs import PlacedRun
-from memx.reproduce.speed import device_words, time_frames
+from memx.reproduce.speed import time_frames
 from memx.reproduce.workers import Outcome, Task, alone, run_tasks
 from memx.reproduce.write import terminal_table, words, write_result
 

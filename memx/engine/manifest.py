@@ -55,6 +55,16 @@ def manifest(recipe: Recipe, data: dict[str, Any], argv: list[str] | None = None
     }
 
 
+def device_words(device: str) -> str:
+    """The device's name, with the threads of a CPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    if device == "cpu":
+        threads = torch.get_num_threads()
+        return f"{processor_name()}, {threads} thread{'s' * (threads > 1)}"
+    return device
+
+
 def processor_name() -> str:
     """The processor's own name where the system tells it."""
     try:

@@ -50,8 +50,12 @@ class Scopes:
 
 
 @contextmanager
-def watching(model: nn.Module, on_change: Callable[[str, str], object] | None = None) -> Iterator[Scopes]:
+def watching(
+    model: nn.Module, on_change: Callable[[str, str], object] | None = None, *, depth: int | None = None
+) -> Iterator[Scopes]:
     """For the block, know which module of `model` is at work, by whatever public method it was called.
+
+    depth  levels of parts that are told apart (1: the model's own parts); None: all
 
     A hook sees `forward` alone; a memory works in `step`, `write` and `read`, a sensory state in `see_value`. So every
     public method that a module's classes define themselves is wrapped, and `forward` of torch's own modules.
@@ -60,6 +64,8 @@ def watching(model: nn.Module, on_change: Callable[[str, str], object] | None = 
     wrapped: list[tuple[nn.Module, str]] = []
     try:
         for path, module in model.named_modules():
+            if depth is not None and len(path.split(".")) > depth:
+                continue
             for name in _methods(type(module)):
                 if name not in vars(module):
                     object.__setattr__(module, name, _within(scopes, path, getattr(module, name)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from memx.engine.manifest import processor_name
 from memx.models.build import build
 from memx.profile.timing import Quantiles, in_turns
 from memx.recipe import Recipe
@@ -65,13 +64,3 @@ def _clip(recipe: Recipe, device: str) -> Callable[[], object]:
         return output
 
     return stream
-
-
-def device_words(device: str) -> str:
-    """The device's name, with the threads of a CPU."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    if device == "cpu":
-        threads = torch.get_num_threads()
-        return f"{processor_name()}, {threads} thread{'s' * (threads > 1)}"
-    return device

@@ -1,0 +1,69 @@
+"""`memx profile [RECIPE|RUN]`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memx.cli.common import Device
+
+
+class Precision(StrEnum):
+    """Autocast of the timed calls."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+def profile(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE|RUN] [overrides]",
+            help="A recipe by name or file, or a run folder; then path.to.key=value …. None: gdkvm_camus.",
+            show_default=False,
+        ),
+    ] = None,
+    flops: Annotated[bool, typer.Option("--flops", help="Parameters and arithmetic by component.")] = False,
+    fps: Annotated[
+        bool, typer.Option("--fps", help="Times of a frame and of a clip, and each component's share.")
+    ] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Bytes of weights, state and of what a call holds.")] = False,
+    frames: Annotated[
+        int | None, typer.Option(min=2, help="Frames of the clip; none: data.frames.", show_default=False)
+    ] = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Clips at once; may be given again. None: 1 and train.batch.", show_default=False),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed clips after one that warms up.")] = 5,
+    depth: Annotated[int, typer.Option(min=1, help="Levels of components that are shown.")] = 1,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Autocast; none: train.precision.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, with all levels of components.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON to this file as well.", show_default=False)] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure a network: arithmetic, frames a second and memory. Without an option, all three."""
+    from memx.cli.common import pick_device
+    from memx.cli.profiling import run_profile
+    from memx.profile.run import PARTS
+
+    asked = {"flops": flops, "fps": fps, "memory": memory}
+    run_profile(
+        words or [],
+        parts=[part for part in PARTS if asked[part] or not any(asked.values())],
+        frames=frames,
+        batches=batch,
+        rounds=rounds,
+        depth=depth,
+        device=pick_device(device),
+        precision=precision and precision.value,
+        json=json,
+        out=out,
+    )

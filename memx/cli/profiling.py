@@ -1,0 +1,202 @@
+"""Profile with tables on the terminal: what `memx profile` prints."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from memx.cli.common import split_overrides
+from memx.engine.checkpoint import load_checkpoint, restore
+from memx.errors import UserError
+from memx.files import write_text
+from memx.models.base import VideoModel
+from memx.models.build import build
+from memx.profile.components import Component
+from memx.profile.run import Arithmetic, Part, Profile, profile
+from memx.recipe import Recipe
+
+DEFAULT = "gdkvm_camus"
+
+
+def run_profile(
+    words: Sequence[str],
+    *,
+    parts: Sequence[Part],
+    frames: int | None,
+    batches: Sequence[int] | None,
+    rounds: int,
+    depth: int,
+    device: str,
+    precision: str | None,
+    json: bool,
+    out: Path | None,
+) -> Profile:
+    """Profile the recipe or run that the words name, and print it."""
+    recipe, model = find_model(words)
+    found = profile(
+        recipe,
+        model,
+        parts=parts,
+        batches=batches or (1, recipe.train.batch),
+        frames=frames,
+        rounds=rounds,
+        device=device,
+        precision=precision,
+    )
+    text = json_format.dumps(found.as_dict(), indent=2, ensure_ascii=False) + "\n"
+    if out is not None:
+        write_text(out, text)
+    if json:
+        print(text, end="")
+        return found
+    console = Console(highlight=False)
+    for piece in pieces(found, parts, depth):
+        console.print(piece, soft_wrap=isinstance(piece, str))
+    return found
+
+
+def find_model(words: Sequence[str]) -> tuple[Recipe, VideoModel]:
+    """The recipe and the network that the words name: a run's, or one with fresh weights."""
+    names, overrides = split_overrides(words)
+    if len(names) > 1:
+        raise UserError(f"one recipe or run at a time; got {', '.join(names)}")
+    name = names[0] if names else DEFAULT
+    if (Path(name) / "recipe.yaml").is_file() or name.endswith(".safetensors"):
+        recipe, tensors = load_checkpoint(Path(name), overrides)
+        return recipe, restore(recipe, tensors, name)
+    recipe = Recipe.load(name, overrides)
+    return recipe, build(recipe)
+
+
+def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | Table]:
+    """What is printed, from the top: tables, each with a sentence that says how its figures were taken."""
+    height, width = found.size
+    objects = f"{found.objects} object{'s' * (found.objects > 1)}"
+    yield (
+        f"{found.recipe} {found.hash}: {found.parameters:,} parameters, {height} × {width}, {objects}, "
+        f"{found.precision} on {found.device}"
+    )
+    if found.arithmetic is not None:
+        yield ""
+        yield arithmetic_table(found.arithmetic, depth)
+        yield (
+            f"A streamed frame, the second of a clip, and a clip of {found.arithmetic.frames} frames at once; batch 1, "
+            "in evaluation.\nFLOPs: two a multiply-accumulate (MAC), one an elementwise operation."
+        )
+        yield from _checks(found.arithmetic)
+    if "fps" in parts:
+        yield ""
+        yield speed_table(found)
+        yield (
+            "Frame by frame, every frame is timed by itself; a clip at once is one call. The device is waited for.\n"
+            "Frames of all clips of a batch count. The first call, which warms up, is in no other figure."
+        )
+        yield ""
+        yield stage_table(found)
+        yield (
+            f"Medians of a streamed frame, batch 1, together {1000 * sum(found.stages.values()):,.2f} ms while every "
+            "component is watched, which takes time itself."
+        )
+    if "memory" in parts:
+        yield ""
+        yield memory_table(found)
+        yield f"Peak: tensors alive at once beyond input and weights ({_mib(found.parameter_bytes)})."
+
+
+def arithmetic_table(found: Arithmetic, depth: int) -> Table:
+    """A component a row: parameters, and the arithmetic of a streamed frame and of a clip."""
+    table = _table("arithmetic")
+    table.add_column("component")
+    for column in ("parameters", "M MACs", "M elementwise", "M FLOPs", "share", "clip, M FLOPs"):
+        table.add_column(column, justify="right")
+    clip = {component.path: component for component in found.clip.walk()}
+    for component, level in _shown(found.frame, depth):
+        if not (component.parameters or component.whole.flops):
+            continue
+        ran = component.ran or component.whole.flops
+        share = component.whole.flops / found.frame.whole.flops
+        cells = [
+            f"{component.whole.macs.total() / 1e6:,.2f}",
+            f"{component.whole.pointwise.total() / 1e6:,.2f}",
+            f"{component.whole.flops / 1e6:,.2f}",
+            f"{share:.1%}",
+            f"{clip[component.path].whole.flops / 1e6:,.1f}",
+        ]
+        name = f"{'  ' * level}{component.name}"
+        table.add_row(name, f"{component.parameters:,}", *(cells if ran else ["not used", "", "", "", ""]))
+    return table
+
+
+def _shown(component: Component, depth: int, level: int = 0) -> Iterator[tuple[Component, int]]:
+    yield component, level
+    if level < depth:
+        for part in component.parts:
+            yield from _shown(part, depth, level + 1)
+
+
+def _checks(found: Arithmetic) -> Iterator[str]:
+    ours = found.frame.whole.macs.total()
+    yield f"MACs of that frame: memx {ours / 1e6:,.2f} M"
+    for other in found.others:
+        yield f"  {other.tool} {other.macs / 1e6:,.2f} M ({(other.macs - ours) / 1e6:+,.2f} M): {other.says}"
+    if found.declared is not None:
+        memory = next(part for part in found.frame.parts if part.path == "memory").whole.macs.total()
+        yield f"  the memory declares {found.declared / 1e6:,.2f} M; counted {memory / 1e6:,.2f} M"
+
+
+def speed_table(found: Profile) -> Table:
+    """Times, a mode and batch a row."""
+    table = _table("speed")
+    table.add_column("mode")
+    for column in ("batch", "frames", "ms a frame", "p95", "ms a clip", "frames a second", "first call"):
+        table.add_column(column, justify="right")
+    for item in found.speeds:
+        scale = 1000 / (1 if item.mode == "stream" else item.frames)
+        table.add_row(
+            {"stream": "frame by frame", "clip": "clip at once"}[item.mode],
+            str(item.batch),
+            str(item.frames),
+            f"{item.ms_per_frame:,.2f}",
+            f"{scale * item.seconds.p95:,.2f}",
+            f"{item.ms_per_clip:,.1f}",
+            f"{item.fps:,.1f}",
+            f"{1000 * item.first:,.1f} ms",
+        )
+    return table
+
+
+def stage_table(found: Profile) -> Table:
+    """Each component's share of a streamed frame."""
+    total = sum(found.stages.values())
+    table = _table("where the time goes")
+    table.add_column("component")
+    table.add_column("ms a frame", justify="right")
+    table.add_column("share", justify="right")
+    for name, seconds in sorted(found.stages.items(), key=lambda item: -item[1]):
+        table.add_row(name or "(between them)", f"{1000 * seconds:,.2f}", f"{seconds / total:.1%}")
+    return table
+
+
+def memory_table(found: Profile) -> Table:
+    """Bytes of weights, of the state, and of what a call holds."""
+    table = _table("memory")
+    table.add_column("mode")
+    for column in ("batch", "frames", "peak", "state after the clip"):
+        table.add_column(column, justify="right")
+    for item in found.speeds:
+        mode = {"stream": "a frame", "clip": "a clip at once"}[item.mode]
+        table.add_row(Text(mode), str(item.batch), str(item.frames), _mib(item.peak_bytes), _mib(item.state_bytes))
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.2f} MiB"
