@@ -11,6 +11,15 @@ import typer
 from memx.cli.common import Device
 
 
+class Axis(StrEnum):
+    """What grows."""
+
+    FRAMES = "frames"
+    OBJECTS = "objects"
+    SIZE = "size"
+    STATE = "state"
+
+
 class Precision(StrEnum):
     """Autocast of the timed calls."""
 
@@ -33,6 +42,24 @@ def profile(
         bool, typer.Option("--fps", help="Times of a frame and of a clip, and each component's share.")
     ] = False,
     memory: Annotated[bool, typer.Option("--memory", help="Bytes of weights, state and of what a call holds.")] = False,
+    scaling: Annotated[
+        list[Axis] | None,
+        typer.Option(help="How the memory's cost grows along this axis; may be given again.", show_default=False),
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A memory beside the recipe's, for --scaling; may be given again. None: linear and softmax.",
+            show_default=False,
+        ),
+    ] = None,
+    place: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="A place of the axis, for --scaling; may be given again.", show_default=False),
+    ] = None,
+    budget: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for a memory to see its frames at one place of --scaling.")
+    ] = 30.0,
     frames: Annotated[
         int | None, typer.Option(min=2, help="Frames of the clip; none: data.frames.", show_default=False)
     ] = None,
@@ -46,18 +73,26 @@ def profile(
         Precision | None, typer.Option(help="Autocast; none: train.precision.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with all levels of components.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON to this file as well.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder for profile.json, and tables and plots of --scaling.", show_default=False),
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Measure a network: arithmetic, frames a second and memory. Without an option, all three."""
+    """Measure a network: arithmetic, frames a second and memory; without an option, all three. Or how it scales."""
     from memx.cli.common import pick_device
     from memx.cli.profiling import run_profile
     from memx.profile.run import PARTS
+    from memx.profile.scaling import PLACES
 
     asked = {"flops": flops, "fps": fps, "memory": memory}
     run_profile(
         words or [],
-        parts=[part for part in PARTS if asked[part] or not any(asked.values())],
+        parts=[part for part in PARTS if asked[part] or not (any(asked.values()) or scaling)],
+        scaling=[axis for axis in PLACES if axis in (scaling or [])],
+        beside=beside or ["linear", "softmax"],
+        places=place,
+        budget=budget,
         frames=frames,
         batches=batch,
         rounds=rounds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from memx.cli.common import split_overrides
+from memx.cli.plain import mib, plain_table
+from memx.cli.scaling import facts_of, memories_of, scaling_pieces, write_scaling
 from memx.engine.checkpoint import load_checkpoint, restore
 from memx.errors import UserError
 from memx.files import write_text
@@ -18,6 +21,7 @@ from memx.models.base import VideoModel
 from memx.models.build import build
 from memx.profile.components import Component
 from memx.profile.run import Arithmetic, Part, Profile, profile
+from memx.profile.scaling import PLACES, Axis, Point, scale
 from memx.recipe import Recipe
 
 DEFAULT = "gdkvm_camus"
@@ -27,6 +31,10 @@ def run_profile(
     words: Sequence[str],
     *,
     parts: Sequence[Part],
+    scaling: Sequence[Axis],
+    beside: Sequence[str],
+    places: Sequence[int] | None,
+    budget: float,
     frames: int | None,
     batches: Sequence[int] | None,
     rounds: int,
@@ -48,14 +56,21 @@ def run_profile(
         device=device,
         precision=precision,
     )
-    text = json_format.dumps(found.as_dict(), indent=2, ensure_ascii=False) + "\n"
+    grown: dict[Axis, list[Point]] = {}
+    if scaling:
+        memories, facts = memories_of(recipe, beside), facts_of(recipe, model, device)
+        grown = {axis: list(scale(memories, facts, axis, places or PLACES[axis], budget=budget)) for axis in scaling}
+    data = {**found.as_dict(), "scaling": {axis: [asdict(point) for point in points] for axis, points in grown.items()}}
+    text = json_format.dumps(data, indent=2, ensure_ascii=False) + "\n"
     if out is not None:
-        write_text(out, text)
+        write_text(out / "profile.json", text)
+        for axis, points in grown.items():
+            write_scaling(out, axis, points)
     if json:
         print(text, end="")
         return found
     console = Console(highlight=False)
-    for piece in pieces(found, parts, depth):
+    for piece in [*pieces(found, parts, depth), *scaling_pieces(grown)]:
         console.print(piece, soft_wrap=isinstance(piece, str))
     return found
 
@@ -105,12 +120,12 @@ def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | 
     if "memory" in parts:
         yield ""
         yield memory_table(found)
-        yield f"Peak: tensors alive at once beyond input and weights ({_mib(found.parameter_bytes)})."
+        yield f"Peak: tensors alive at once beyond input and weights ({mib(found.parameter_bytes)})."
 
 
 def arithmetic_table(found: Arithmetic, depth: int) -> Table:
     """A component a row: parameters, and the arithmetic of a streamed frame and of a clip."""
-    table = _table("arithmetic")
+    table = plain_table("arithmetic")
     table.add_column("component")
     for column in ("parameters", "M MACs", "M elementwise", "M FLOPs", "share", "clip, M FLOPs"):
         table.add_column(column, justify="right")
@@ -151,7 +166,7 @@ def _checks(found: Arithmetic) -> Iterator[str]:
 
 def speed_table(found: Profile) -> Table:
     """Times, a mode and batch a row."""
-    table = _table("speed")
+    table = plain_table("speed")
     table.add_column("mode")
     for column in ("batch", "frames", "ms a frame", "p95", "ms a clip", "frames a second", "first call"):
         table.add_column(column, justify="right")
@@ -173,7 +188,7 @@ def speed_table(found: Profile) -> Table:
 def stage_table(found: Profile) -> Table:
     """Each component's share of a streamed frame."""
     total = sum(found.stages.values())
-    table = _table("where the time goes")
+    table = plain_table("where the time goes")
     table.add_column("component")
     table.add_column("ms a frame", justify="right")
     table.add_column("share", justify="right")
@@ -184,19 +199,11 @@ def stage_table(found: Profile) -> Table:
 
 def memory_table(found: Profile) -> Table:
     """Bytes of weights, of the state, and of what a call holds."""
-    table = _table("memory")
+    table = plain_table("memory")
     table.add_column("mode")
     for column in ("batch", "frames", "peak", "state after the clip"):
         table.add_column(column, justify="right")
     for item in found.speeds:
         mode = {"stream": "a frame", "clip": "a clip at once"}[item.mode]
-        table.add_row(Text(mode), str(item.batch), str(item.frames), _mib(item.peak_bytes), _mib(item.state_bytes))
+        table.add_row(Text(mode), str(item.batch), str(item.frames), mib(item.peak_bytes), mib(item.state_bytes))
     return table
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:,.2f} MiB"

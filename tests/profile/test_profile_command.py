@@ -49,11 +49,10 @@ def test_one_part_alone(command, option: str, there: str, not_there: tuple[str, 
 
 
 def test_json_has_every_level(command, tmp_path: Path) -> None:
-    out_file = tmp_path / "profile.json"
-    status, out, err = command("profile", *TINY, "--json", "--rounds", "1", "--batch", "3", "--out", out_file)
+    status, out, err = command("profile", *TINY, "--json", "--rounds", "1", "--batch", "3", "--out", tmp_path)
     assert status == 0, err
     data = json.loads(out)
-    assert json.loads(out_file.read_text(encoding="utf-8")) == data
+    assert json.loads((tmp_path / "profile.json").read_text(encoding="utf-8")) == data
     frame = data["arithmetic"]["frame"]
     assert sum(part["flops"] for part in frame["parts"]) <= frame["flops"]
     assert frame["parts"][0]["parts"], "every level"

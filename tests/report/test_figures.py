@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from memx.report import agreement_figures, curve_figures, figures
+from memx.report import agreement_figures, curve_figures, figures, scaling_figures
 from memx.report.curve_figures import Course, Curve
+from memx.report.scaling_figures import Growth
 from memx.report.style import DARK, LIGHT
 
 FRAMES = [np.full((20, 30, 3), 40 * place, np.uint8) for place in range(5)]
@@ -43,6 +44,14 @@ DRAWS = {
         agreement_figures.ef_bland_altman, [50.0, 60.0, 40.0], [52.0, 58.0, 45.0], method="Simpson biplane"
     ),
     "bland-altman, one patient": partial(agreement_figures.ef_bland_altman, [50.0], [50.0], method="area-length"),
+    "growth": partial(
+        scaling_figures.growth,
+        {
+            "ms a frame": {"linear": Growth([10, 100], [0.1, 0.1]), "softmax": Growth([10], [0.7])},
+            "state, KiB": {"linear": Growth([10, 100], [8, 8]), "softmax": Growth([], [])},
+        },
+        axis="frames seen",
+    ),
     "worst": partial(figures.worst_cases, FRAMES, list("abcde"), columns=3),
 }
 
@@ -50,7 +59,7 @@ DRAWS = {
 def test_every_public_figure_is_drawn_here():
     public = {
         name
-        for module in (figures, agreement_figures, curve_figures)
+        for module in (figures, agreement_figures, curve_figures, scaling_figures)
         for name, item in vars(module).items()
         if inspect.isfunction(item) and item.__module__ == module.__name__ and not name.startswith("_")
     }
@@ -97,6 +106,8 @@ def test_refuses_by_name():
         curve_figures.time_curves([Curve("area", "px", [1.0]), Curve("volume", "ml", [1.0, 2.0])])
     with pytest.raises(ValueError, match="at least one structure"):
         curve_figures.dice_course({})
+    with pytest.raises(ValueError, match="nothing was reached"):
+        scaling_figures.growth({"ms": {"softmax": Growth([], [])}}, axis="frames")
     with pytest.raises(ValueError, match="at least one pair"):
         agreement_figures.ef_scatter([], [], method="Simpson biplane")
     with pytest.raises(ValueError, match="truth has 2 items and prediction 1"):
