@@ -58,8 +58,9 @@ def profile(
         typer.Option(min=1, help="A place of the axis, for --scaling; may be given again.", show_default=False),
     ] = None,
     budget: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for a memory to see its frames at one place of --scaling.")
-    ] = 30.0,
+        float,
+        typer.Option(min=0.1, help="Seconds of timed calls of one mode and batch, or for a memory to reach a place."),
+    ] = 10.0,
     frames: Annotated[
         int | None, typer.Option(min=2, help="Frames of the clip; none: data.frames.", show_default=False)
     ] = None,
@@ -67,7 +68,7 @@ def profile(
         list[int] | None,
         typer.Option(min=1, help="Clips at once; may be given again. None: 1 and train.batch.", show_default=False),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed clips after one that warms up.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed clips, or as many as begin within the budget.")] = 5,
     depth: Annotated[int, typer.Option(min=1, help="Levels of components that are shown.")] = 1,
     precision: Annotated[
         Precision | None, typer.Option(help="Autocast; none: train.precision.", show_default=False)

@@ -53,6 +53,7 @@ def run_profile(
         batches=batches or (1, recipe.train.batch),
         frames=frames,
         rounds=rounds,
+        budget=budget,
         device=device,
         precision=precision,
     )
@@ -109,7 +110,7 @@ def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | 
         yield speed_table(found)
         yield (
             "Frame by frame, every frame is timed by itself; a clip at once is one call. The device is waited for.\n"
-            "Frames of all clips of a batch count. The first call, which warms up, is in no other figure."
+            "Frames of all clips of a batch count. The first call, which warms up, is in no other figure; n calls are."
         )
         yield ""
         yield stage_table(found)
@@ -168,7 +169,7 @@ def speed_table(found: Profile) -> Table:
     """Times, a mode and batch a row."""
     table = plain_table("speed")
     table.add_column("mode")
-    for column in ("batch", "frames", "ms a frame", "p95", "ms a clip", "frames a second", "first call"):
+    for column in ("batch", "frames", "ms a frame", "p95", "ms a clip", "frames a second", "n", "first call"):
         table.add_column(column, justify="right")
     for item in found.speeds:
         scale = 1000 / (1 if item.mode == "stream" else item.frames)
@@ -180,6 +181,7 @@ def speed_table(found: Profile) -> Table:
             f"{scale * item.seconds.p95:,.2f}",
             f"{item.ms_per_clip:,.1f}",
             f"{item.fps:,.1f}",
+            str(item.seconds.count),
             f"{1000 * item.first:,.1f} ms",
         )
     return table

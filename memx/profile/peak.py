@@ -10,20 +10,21 @@ from contextlib import contextmanager
 import torch
 
 
-def peak_bytes(function: Callable[[], object], device: torch.device | str = "cpu") -> int:
+def peak_bytes(function: Callable[[], object], device: torch.device | str = "cpu", *, warm: bool = False) -> int:
     """The most bytes that `function` held at once beyond what was allocated before, result and saved tensors included.
 
     On the CPU this is exact: every allocation and release of torch's allocator, in order, as torch's profiler records
     them. What a BLAS library holds for itself is not in it. On CUDA it is torch.cuda.max_memory_allocated, which rounds
-    each tensor up to 512 bytes. The function is called once before, so that what is made once only is not counted.
+    each tensor up to 512 bytes. The function is called once before, so that what is made once only is not counted;
+    `warm` says that it has been called already.
     Raises ValueError for a device that keeps no such record.
     """
     device = torch.device(device)
-    if device.type == "cpu":
+    if device.type in ("cpu", "cuda") and not warm:
         function()
+    if device.type == "cpu":
         return _peak_on_cpu(function)
     if device.type == "cuda":
-        function()
         return _peak_on_cuda(function, device)
     raise ValueError(f"peak_bytes: torch records no allocations on {device.type}; there are cpu and cuda")
 

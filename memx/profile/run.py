@@ -88,14 +88,16 @@ def profile(
     parts: Collection[Part] = PARTS,
     batches: Sequence[int] = (1,),
     frames: int | None = None,
-    rounds: int = 10,
+    rounds: int = 5,
+    budget: float = 10.0,
     device: str = "cpu",
     precision: str | None = None,
 ) -> Profile:
     """Profile a network on random frames of the recipe's size and length, in evaluation mode.
 
-    Times do not depend on what the frames show. `precision` None is the recipe's. Raises UncountedError where a total
-    of the arithmetic would be untrue.
+    `rounds` clips are timed, or as many as begin within `budget` seconds, for each batch and mode. Times do not depend
+    on what the frames show. `precision` None is the recipe's. Raises UncountedError where a total of the arithmetic
+    would be untrue.
     """
     model = model.to(device).eval()
     precision = precision or recipe.train.precision
@@ -115,7 +117,7 @@ def profile(
         device=device_words(device),
         precision=precision,
         arithmetic=_arithmetic(job) if "flops" in parts else None,
-        speeds=tuple(measure(each, mode, rounds=rounds) for each in jobs for mode in ("stream", "clip"))
+        speeds=tuple(measure(each, mode, rounds=rounds, budget=budget) for each in jobs for mode in ("stream", "clip"))
         if timed
         else (),
         stages=stage_seconds(job) if "fps" in parts else {},

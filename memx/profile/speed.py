@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
@@ -18,7 +18,7 @@ from memx.memory.state import State
 from memx.models.base import VideoModel
 from memx.profile.peak import peak_bytes
 from memx.profile.scopes import WHOLE, watching
-from memx.profile.timing import Quantiles, in_turns, synchronise
+from memx.profile.timing import Quantiles, synchronise
 
 Mode = Literal["stream", "clip"]
 
@@ -57,12 +57,11 @@ class Job:
         with inference_precision(str(self.device), self.precision):
             return self.model.step(self.video[:, t], state)[1]
 
-    def stream(self, on_frame: Callable[[int], object] = lambda t: None) -> State:
+    def stream(self) -> State:
         """Segment the clip frame by frame; returns the last state."""
         state = self.start()
         for t in range(self.video.shape[1]):
             state = self.step(t, state)
-            on_frame(t)
         return state
 
 
@@ -73,7 +72,7 @@ class Speed:
     seconds      of a frame (stream), with all clips of the batch, or of a clip (clip)
     first        seconds of the first call, which is in no statistic
     peak_bytes   the most that tensors held at once beyond weights and input, in a frame or a clip
-    state_bytes  of the state after the last frame
+    state_bytes  of the state after the last frame, as large for every clip of the batch
     """
 
     mode: Mode
@@ -102,40 +101,58 @@ class Speed:
         return 1000 * self.batch / self.ms_per_frame
 
 
-def measure(job: Job, mode: Mode, *, rounds: int = 10) -> Speed:
-    """Time a job; `rounds` clips after one that warms up. Streaming, every frame is timed by itself."""
+def measure(job: Job, mode: Mode, *, rounds: int = 5, budget: float = 10.0) -> Speed:
+    """Time a job: `rounds` clips after a first call that warms up, or as many as begin within `budget` seconds.
+
+    Streaming, every frame is timed by itself, and one frame warms up.
+    """
     b, t, _, *size = job.video.shape
     if mode == "clip":
-        samples = in_turns({"clip": job.clip}, rounds, device=job.device)["clip"]
-        first, seconds = samples.first, list(samples.seconds)
-        peak = peak_bytes(job.clip, job.device)
+        first, seconds = _times(lambda _: job.clip(), range(rounds), job.device, budget)
+        peak = peak_bytes(job.clip, job.device, warm=True)
     else:
-        first, seconds = _frame_times(job, rounds)
+        first, seconds = _frame_times(job, rounds, budget)
         state = job.step(0, job.start())
-        peak = peak_bytes(lambda: job.step(t - 1, state), job.device)
-    return Speed(mode, b, t, job.objects, (size[0], size[1]), first, Quantiles.of(seconds), peak, job.stream().nbytes)
+        peak = peak_bytes(lambda: job.step(t - 1, state), job.device, warm=True)
+    one = replace(job, video=job.video[:1]).stream().nbytes
+    return Speed(mode, b, t, job.objects, (size[0], size[1]), first, Quantiles.of(seconds), peak, b * one)
 
 
-def _frame_times(job: Job, rounds: int) -> tuple[float, list[float]]:
-    """Seconds of the first frame of all, and of every frame of `rounds` clips after the first clip."""
-    seconds: list[float] = []
-    for _ in range(rounds + 1):
-        synchronise(job.device)
-        before = time.perf_counter()
-
-        def clock(t: int) -> None:
-            nonlocal before
-            synchronise(job.device)
-            now = time.perf_counter()
-            seconds.append(now - before)
-            before = time.perf_counter()
-
-        job.stream(clock)
+def _frame_times(job: Job, rounds: int, budget: float) -> tuple[float, list[float]]:
+    """Seconds of the first frame of all, and of every frame after it, clip after clip."""
     frames = job.video.shape[1]
-    return seconds[0], seconds[frames:]
+    state = job.start()
+
+    def step(i: int) -> None:
+        nonlocal state
+        if i % frames == 0:
+            state = job.start()
+        state = job.step(i % frames, state)
+
+    return _times(step, range(rounds * frames), job.device, budget)
 
 
-def stage_seconds(job: Job, *, rounds: int = 3) -> dict[str, float]:
+def _times(
+    call: Callable[[int], object], counts: Iterable[int], device: torch.device, budget: float
+) -> tuple[float, list[float]]:
+    """Seconds of a first call, and of at least one and as many of the others as begin within the budget."""
+
+    def timed(i: int) -> float:
+        synchronise(device)
+        started = time.perf_counter()
+        call(i)
+        synchronise(device)
+        return time.perf_counter() - started
+
+    first, seconds = timed(0), []
+    for i in counts:
+        if seconds and sum(seconds) > budget:
+            break
+        seconds.append(timed(i))
+    return first, seconds
+
+
+def stage_seconds(job: Job, *, rounds: int = 2) -> dict[str, float]:
     """Median seconds a frame that each part of the model takes while it streams; `WHOLE`: what is in no part.
 
     The device is waited for at every change of part, so that the sum is more than an unwatched frame takes.

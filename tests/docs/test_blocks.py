@@ -65,6 +65,7 @@ NOT_RUN = {
     "make lint": "installs into an environment of its own",
     "make docs": "installs into an environment of its own",
     "python -m pip install -c constraints.txt .": "needs a package index",
+    "memx profile": "takes minutes; tests/profile/test_profile_command.py profiles a small network",
     "memx import gdkvm CHECKPOINT.pth --out runs/gdkvm": "needs released weights; tests/models/test_gdkvm_import.py",
     "memx eval runs/gdkvm data.root=/path/to/CAMUS_public": "the same",
     "memx predict runs/gdkvm clip.avi --out predictions": "the same",
