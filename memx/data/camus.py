@@ -165,7 +165,9 @@ class Camus(Layout):
         ]
         if not ed.alike(es):
             raise DataError(
-                f"{es_file}: {es.words()}, but {ed_file.name} is {ed.words()}; both must be of one acquisition"
+                f"{es.words()}, but {ed_file.name} is {ed.words()}",
+                file=es_file,
+                remedy="both must be of one acquisition",
             )
         return Clip(
             video=_tensor(np.stack([ed.pixels, es.pixels]))[:, None],

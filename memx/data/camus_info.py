@@ -58,7 +58,11 @@ class Info:
         try:
             value = float(self.words[key])
         except ValueError:
-            raise DataError(f"{key}: {self.words[key]!r} is not a number", file=self.file) from None
+            raise DataError(
+                f"{key}: {self.words[key]!r} is not a number",
+                file=self.file,
+                remedy=f"want {at_least:g}..{at_most:g}, or no such line",
+            ) from None
         if not at_least <= value <= at_most:
             raise DataError(
                 f"{key}: {value:g} is out of range", file=self.file, remedy=f"want {at_least:g}..{at_most:g}"
@@ -75,4 +79,8 @@ class Info:
         try:
             return int(self.words[key])
         except ValueError:
-            raise DataError(f"{key}: {self.words[key]!r} is not a whole number", file=self.file) from None
+            raise DataError(
+                f"{key}: {self.words[key]!r} is not a whole number",
+                file=self.file,
+                remedy="write it in digits, or copy the patient again",
+            ) from None

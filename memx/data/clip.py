@@ -178,7 +178,8 @@ class Layout:
             counts = ", ".join(f"{name} {sum(case.split == name for case in survey.cases)}" for name in SPLITS)
             reasons = f"; {len(survey.skipped)} left out, the first ({_first(survey)})" if survey.skipped else ""
             wanted = "is empty" if split is None else f"has no cases in split {split!r}"
-            raise DataError(f"the data set at {root} {wanted}; usable cases: {counts}{reasons}")
+            said = f"{wanted}; usable cases: {counts}{reasons}"
+            raise DataError(said, file=Path(root), remedy=f"see memx data check {root}")
         return cases
 
     def not_here(self, root: Path, why: str) -> DataError:

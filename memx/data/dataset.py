@@ -151,8 +151,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
             clip = sample_frames(clip, self.frames, "ed_es")
         assert clip.labelled is not None
         if not clip.labelled.any():
-            where = clip.source or case.id
-            raise DataError(f"{where}: none of the frames that `{self.sampling}` takes has a label; leave the case out")
+            raise DataError(
+                f"none of the frames that `{self.sampling}` takes has a label",
+                file=clip.source,
+                place="" if clip.source else case.id,
+                remedy="leave the case out",
+            )
         packed = PackedClip.pack(resize_clip(clip, self.size), values)
         self._cache.put(case, packed)
         return packed

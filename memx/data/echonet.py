@@ -71,7 +71,8 @@ class EchoNet(Layout):
             raise self.not_here(root, "no such folder")
         entries(root)
         if not folder.resolve().is_relative_to(root.resolve()):
-            raise DataError(f"videos: {self.videos!r} leads out of the data set", remedy=f"name a folder inside {root}")
+            what = f"videos: {self.videos!r} leads out of the data set"
+            raise DataError(what, file=root, remedy="name a folder inside it")
         absent = [path.name for path in (listing, tracing) if not is_file(path)] + [self.videos] * (not is_dir(folder))
         if absent:
             raise self.not_here(root, f"no {', '.join(absent)} in it")
@@ -112,14 +113,17 @@ class EchoNet(Layout):
         video = read_grey(file)
         if len(video) < facts["frames"]:
             raise DataError(
-                f"{file}: {len(video)} frames could be read, {case.files['list'].name} says {facts['frames']}; "
-                "the file is cut short: copy it again"
+                f"{len(video)} frames could be read, {case.files['list'].name} says {facts['frames']}",
+                file=file,
+                remedy="the file is cut short: copy it again",
             )
         size = video.shape[-2], video.shape[-1]
         if size != facts["size"]:
             raise DataError(
-                f"{file}: frames are {size[0]} × {size[1]} pixels (y × x), {case.files['list'].name} and the tracings "
-                f"are for {facts['size'][0]} × {facts['size'][1]}; trace the video at its own size, or resize it"
+                f"frames are {size[0]} × {size[1]} pixels (y × x), {case.files['list'].name} and the tracings "
+                f"are for {facts['size'][0]} × {facts['size'][1]}",
+                file=file,
+                remedy="trace the video at its own size, or resize it",
             )
         labels = np.zeros((len(video), *size), dtype=np.uint8)
         labelled = np.zeros(len(video), dtype=bool)
@@ -127,13 +131,17 @@ class EchoNet(Layout):
         for frame, (x, y) in facts["outlines"].items():
             if not 0 <= frame < len(video):
                 raise DataError(
-                    f"{case.files['tracings']}: {case.id} is traced in frame {frame}; it has 0..{len(video) - 1}"
+                    f"{case.id} is traced in frame {frame}, the video has 0..{len(video) - 1}",
+                    file=case.files["tracings"],
+                    remedy="give the right frame",
                 )
             if min(x.min(), y.min()) < -1 or x.max() > size[1] or y.max() > size[0]:
                 raise DataError(
-                    f"{case.files['tracings']}: the tracing of {case.id}, frame {frame}, runs over "
+                    f"the tracing of {case.id}, frame {frame}, runs over "
                     f"x {x.min():g}..{x.max():g}, y {y.min():g}..{y.max():g}; "
-                    f"its video is {size[0]} × {size[1]} pixels (y × x)"
+                    f"its video is {size[0]} × {size[1]} pixels (y × x)",
+                    file=case.files["tracings"],
+                    remedy="trace the video at its own size",
                 )
             labels[frame] = fill_polygon(np.rint(x), np.rint(y), size, edges=True)
             labelled[frame] = True
@@ -244,7 +252,10 @@ def stem(name: str, file: Path, number: int) -> str:
         name = name[:-4]
     if not name or name in (".", "..") or "/" in name or "\\" in name:
         raise DataError(
-            f"FileName: {name!r} is not the name of a file in the video folder", file=file, place=f"line {number}"
+            f"FileName: {name!r} is not the name of a file in the video folder",
+            file=file,
+            place=f"line {number}",
+            remedy="write the video's name without a folder",
         )
     return name
 
@@ -255,16 +266,18 @@ def _number(row: dict[str, str], key: str, file: Path, number: int) -> float:
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
-        raise DataError(f"{key}: {row[key]!r} is not a number", file=file, place=f"line {number}")
+        raise DataError(
+            f"{key}: {row[key]!r} is not a number", file=file, place=f"line {number}", remedy="write it in digits"
+        )
     return value
 
 
 def read_grey(file: Path) -> Float[Tensor, "t 1 y x"]:
     """All frames of a video in [0, 1], as `memx predict` reads them.
 
-    Raises DataError for a video that is missing, cut short or damaged, naming the frame.
+    Raises DataError for a video that is missing, cut short or damaged, naming the frame, or may not be read.
     """
     try:
         return VideoStream(file).read()
     except FileNotFoundError:
-        raise DataError(f"{file}: is missing; copy it again from the data set") from None
+        raise DataError("is missing", file=file, remedy="copy it again from the data set") from None

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from memx.data.access import denied
 from memx.data.clip import Case, Layout
 from memx.errors import DataError
 
@@ -77,4 +78,6 @@ _digests: dict[tuple[Path, int, int, int, int], str] = {}
 
 
 def _unreadable(file: Path, error: OSError) -> DataError:
-    return DataError(f"{file}: cannot be read ({error}); copy it again")
+    if isinstance(error, PermissionError):
+        return denied(file)
+    return DataError(f"cannot be read ({error})", file=file, remedy="copy it again")

@@ -131,12 +131,13 @@ class Folder(Layout):
         images = frame_files(folder, IMAGE_SUFFIXES)
         masks = frame_files(case.files["masks"], MASK_SUFFIXES)
         if not images:
-            raise DataError(f"{folder}: holds no {_words(IMAGE_SUFFIXES)}; copy the clip again")
+            raise DataError(f"holds no {_words(IMAGE_SUFFIXES)}", file=folder, remedy="copy the clip again")
         stream = ImagesStream(folder, colour=True)
         places = {file.stem: t for t, file in enumerate(stream.files)}
         strays = [name for name in masks if name not in places]
         if strays:
-            raise DataError(f"{masks[strays[0]]}: has no image {strays[0]} in {folder}; name both alike")
+            what = f"has no image {strays[0]} in {folder.parent.name}/{folder.name}"
+            raise DataError(what, file=masks[strays[0]], remedy="name both alike")
         video = stream.read()
         labels = np.zeros((len(video), *stream.size), dtype=np.uint8)
         labelled = np.zeros(len(video), dtype=bool)
@@ -161,14 +162,17 @@ class Folder(Layout):
             mode, pixels = image.mode, np.asarray(image)
         if pixels.ndim != 2:
             raise DataError(
-                f"{file}: a mask in colour (mode {mode}); save it as a grey or palette PNG of object numbers"
+                f"a mask in colour (mode {mode})",
+                file=file,
+                remedy="save it as a grey or palette PNG of object numbers",
             )
         if self.mask_values == "binary":
             return (pixels > 0).astype(np.uint8)
         try:
             return label_values(pixels, file, range(self.objects + 1))
         except DataError as error:
-            raise DataError(f"{error} (or set mask_values: binary, or objects)") from None
+            remedy = f"{error.remedy} (or set mask_values: binary, or objects)"
+            raise DataError(error.what, file=file, remedy=remedy) from None
 
 
 def frame_files(folder: Path, endings: frozenset[str]) -> dict[str, Path]:

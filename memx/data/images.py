@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from memx.data.access import denied
+from memx.data.access import denied, entries, is_file
 from memx.data.pixels import check_finite
 from memx.errors import DataError
 
@@ -36,11 +36,14 @@ _UNREADABLE = (
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in a folder, in natural order, hidden ones left out."""
+    """The image files directly in a folder, in natural order, hidden ones left out.
+
+    Raises DataError for a folder that may not be read.
+    """
     files = (
-        item for item in folder.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES and not item.name.startswith(".")
+        item for item in entries(folder) if item.suffix.lower() in IMAGE_SUFFIXES and not item.name.startswith(".")
     )
-    return sorted((file for file in files if file.is_file()), key=lambda file: natural_key(file.name))
+    return sorted((file for file in files if is_file(file)), key=lambda file: natural_key(file.name))
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

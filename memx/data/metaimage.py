@@ -78,9 +78,10 @@ class MetaHeader:
                     block = next(blocks, b"")
                     if len(block) != size:
                         raise DataError(
-                            f"frame {index} of {count} cannot be read",
+                            f"frame {index} of {count} cannot be read, the raw data ({self.pixels.name}) are truncated "
+                            "or damaged",
                             file=self.path,
-                            remedy=f"the raw data ({self.pixels.name}) are truncated or damaged",
+                            remedy="copy them again",
                         )
                     yield np.frombuffer(block, self.dtype).reshape(shape).astype(self.dtype.newbyteorder("="))
         except PermissionError:
@@ -100,7 +101,11 @@ def read_header(path: Path) -> MetaHeader:
     fields, end = _fields(path)
     name = fields.get("elementdatafile")
     if name is None or "dimsize" not in fields or "elementtype" not in fields:
-        raise DataError("not a readable MetaImage header (no DimSize, ElementType or ElementDataFile)", file=path)
+        raise DataError(
+            "not a readable MetaImage header (no DimSize, ElementType or ElementDataFile)",
+            file=path,
+            remedy="copy it again from its source",
+        )
     shape = _whole(path, fields, "dimsize")
     if not 2 <= len(shape) <= 4 or min(shape) < 1 or _whole(path, fields, "ndims", str(len(shape))) != (len(shape),):
         raise DataError(

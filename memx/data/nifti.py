@@ -50,7 +50,11 @@ def open_nifti(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError("is missing", file=path, remedy="copy it again from its source") from None
     except KeyError as error:
-        raise DataError(f"the NIfTI header is damaged: {error} is no unit of xyzt_units", file=path) from None
+        raise DataError(
+            f"the NIfTI header is damaged: {error} is no unit of xyzt_units",
+            file=path,
+            remedy="copy it again from its source",
+        ) from None
     except _UNREADABLE as error:
         raise DataError(
             f"not a readable NIfTI file ({error})", file=path, remedy="copy it again from its source"

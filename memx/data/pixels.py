@@ -55,9 +55,10 @@ def check_fits(file: Path, frames: int, channels: int, size: tuple[int, int]) ->
     if needed > LARGEST:
         kind = "grey" if channels == 1 else "colour"
         raise DataError(
-            f"{file}: {frames} {kind} frames of {size[0]} × {size[1]} pixels (y × x) are {needed / 2**30:.2g} GiB of "
-            f"32-bit numbers; a clip for training or scoring is held whole, in {LARGEST / 2**30:.2g} GiB at most: cut "
-            "it into shorter clips, or write its frames smaller (`memx predict` reads clips of any length)"
+            f"{frames} {kind} frames of {size[0]} × {size[1]} pixels (y × x) are {needed / 2**30:.2g} GiB of 32-bit "
+            f"numbers, and a clip for training or scoring is held whole, in {LARGEST / 2**30:.2g} GiB at most",
+            file=file,
+            remedy="cut it into shorter clips, or write its frames smaller (`memx predict` reads clips of any length)",
         )
 
 
@@ -76,8 +77,9 @@ def label_values(labels: np.ndarray, file: Path, allowed: Collection[int]) -> np
     broken = [value for value in wrong if value != round(value)]
     if broken:
         raise DataError(
-            f"{file}: labels are not whole numbers, such as {broken[0]!r}; write the mask as integers, in NIfTI with "
-            f"scl_slope 1 and scl_inter 0 ({_words(allowed)} allowed)"
+            f"labels are not whole numbers, such as {broken[0]!r}",
+            file=file,
+            remedy=f"write the mask as integers, in NIfTI with scl_slope 1 and scl_inter 0 ({_words(allowed)} allowed)",
         )
     if wrong:
         hint = "write 1 where 255 stands" if wrong == [255] else "map the others to one of these"

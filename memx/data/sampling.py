@@ -34,8 +34,12 @@ def frame_indices(clip: Clip, frames: int, mode: Sampling, rng: np.random.Genera
         return list(range(len(clip)))
     if mode == "ed_es":
         if clip.ed is None or clip.es is None:
-            where = clip.source or f"{clip.patient} {clip.view}".strip() or "this clip"
-            raise DataError(f"{where}: ED and ES are unknown, and sampling `ed_es` needs them; use `all` or `window`")
+            raise DataError(
+                "ED and ES are unknown, and sampling `ed_es` needs them",
+                file=clip.source,
+                place="" if clip.source else f"{clip.patient} {clip.view}".strip() or "this clip",
+                remedy="use `all` or `window`",
+            )
         span, last = clip.es - clip.ed, max(1, frames - 1)
         return [clip.ed + (2 * i * span + last) // (2 * last) for i in range(frames)]
     if rng is None:

@@ -1,7 +1,9 @@
 """Tiny data sets of each layout: a bright ellipse that shrinks from frame to frame, written as the real ones are."""
 
 import csv
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import av
@@ -149,3 +151,29 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """A block in which modes bind: root, whom they do not, becomes nobody in it."""
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        above = [folder for folder in tmp_path.parents if folder.stat().st_mode & 0o055 != 0o055]
+        modes = [folder.stat().st_mode for folder in above]
+        for folder in (tmp_path, *above):
+            folder.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            for folder, mode in zip(above, modes, strict=True):
+                folder.chmod(mode)
+
+    yield block
+    for path in tmp_path.rglob("*"):  # what stays closed could not be removed
+        path.chmod(0o755)

@@ -197,7 +197,7 @@ def test_a_tracing_beyond_the_last_frame_is_refused(make_echonet):
     root = make_echonet()
     text = (root / "VolumeTracings.csv").read_text()
     (root / "VolumeTracings.csv").write_text(text.replace(",6\n", ",9\n"))
-    with pytest.raises(DataError, match=r"A is traced in frame 9; it has 0..8"):
+    with pytest.raises(DataError, match=r"A is traced in frame 9, the video has 0..8; give the right frame"):
         _load(root)
 
 

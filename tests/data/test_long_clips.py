@@ -64,8 +64,8 @@ def test_two_thousand_colour_frames_of_davis_size_are_refused_before_they_are_re
     decoded = []
     monkeypatch.setattr("memx.data.streams.images.read_image", decoded.append)
     message = (
-        "images/clip: 2000 colour frames of 480 × 854 pixels (y × x) are 9.2 GiB of 32-bit numbers; a clip for "
-        "training or scoring is held whole, in 4 GiB at most: cut it into shorter clips, or write its frames smaller"
+        "images/clip: 2000 colour frames of 480 × 854 pixels (y × x) are 9.2 GiB of 32-bit numbers, and a clip for "
+        "training or scoring is held whole, in 4 GiB at most; cut it into shorter clips, or write its frames smaller"
     )
     with pytest.raises(DataError, match=re.escape(message)):
         ClipDataset(layout, [case], size=64, sampling="window", structures={"o": [1]}, draws=1)[0]

@@ -18,7 +18,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
-from memx.data.streams import open_stream
+from memx.data.streams import find_clips, open_stream
 from memx.data.writers import AtomicFile, AtomicFolder, open_mask_writer
 from memx.errors import DataError, UserError
 
@@ -316,6 +316,36 @@ def test_a_cut_file_is_refused_by_name(clip: Path) -> None:
     target.write_bytes(whole[: int(len(whole) * 0.6)])
     with pytest.raises(DataError, match=clip.name):
         list(open_stream(clip))
+
+
+@pytest.mark.parametrize("at", ["before it is opened", "before it is read"])
+def test_a_file_that_may_not_be_read_is_told_as_that(clip: Path, at: str, as_nobody: Callable) -> None:
+    """For each file of a clip; a damaged one is told otherwise."""
+    files = sorted(clip.iterdir()) if clip.is_dir() else [clip]
+    files = [*files[:2], *files[-1:]] if clip.suffix != ".mhd" else [clip, clip.with_suffix(".raw")]
+    with as_nobody():
+        stream = open_stream(clip)
+    for closed in files:
+        whole = closed.stat().st_mode
+        closed.chmod(0o000)
+        with as_nobody(), pytest.raises(DataError) as caught:
+            list(stream if at == "before it is read" and closed.suffix != ".mhd" else open_stream(clip))
+        closed.chmod(whole)
+        assert (caught.value.file, caught.value.what) == (closed, "may not be read"), caught.value
+        assert caught.value.remedy
+
+
+def test_a_folder_that_may_not_be_entered_is_told_as_that(tmp_path: Path, as_nobody: Callable) -> None:
+    clip = write_nifti(tmp_path / "clip.nii")
+    (tmp_path / "below").mkdir(mode=0o000)
+    tmp_path.chmod(0o755)
+    for ask in (lambda: find_clips([tmp_path]), lambda: open_stream(tmp_path / "below")):
+        with as_nobody(), pytest.raises(DataError, match="below: may not be entered or read"):
+            ask()
+    with as_nobody(), pytest.raises(DataError, match="below: may not be entered or read"):
+        open_stream(tmp_path / "below" / "clip.nii")
+    with as_nobody():
+        assert find_clips([clip]) == [clip]
 
 
 def test_frames_are_read_lazily(clip: Path) -> None:

@@ -39,7 +39,7 @@ def write_split(
     checks = layout.checks()
     names = checks.names(root)
     if not names:
-        raise DataError("has no clips to split", file=root)
+        raise DataError("has no clips to split", file=root, remedy=f"see memx data check {root}")
     patients = {name: patient_of(name, by) for name in names}
     places = split_names(patients.values(), shares, seed)
     assigned = {name: places[patient] for name, patient in patients.items()}

@@ -32,8 +32,8 @@ def find_layout(root: Path) -> str:
         raise closed[0]
     wanted = "\n".join(f"  {name:10} {layout.checks().looks_for}" for name, layout in _layouts())
     below = next(((folder, name) for folder in _folders(root) for name in _known(folder, [])), None)
-    hint = f" But {below[0]} is {below[1]}: name that folder." if below else ""
-    raise DataError(f"not a data set that memx knows.{hint} What each layout looks for:\n{wanted}", file=root)
+    hint = f"but {below[0]} is {below[1]}: name that folder. " if below else ""
+    raise DataError("not a data set that memx knows", file=root, remedy=f"{hint}What each layout looks for:\n{wanted}")
 
 
 def _layouts() -> Iterator[tuple[str, Layout]]:

@@ -64,20 +64,17 @@ def warning(where: Path | str, what: str, remedy: str, case: Case | None = None,
 
 
 def from_error(raised: DataError, case: Case | None = None) -> list[Problem]:
-    """A reader's error as problems. One that names no file by itself belongs to the file that its message begins with,
-    or to its case."""
+    """A reader's error as problems, field by field; of what is wrong, the first line.
+
+    A layout of one's own may give a message alone: it stands as it is, and belongs to the case.
+    """
     if isinstance(raised, MissingFilesError):
         return [error(file, "is missing", raised.remedy, case) for file in raised.files]
-    file, what = raised.file, raised.what.split("\n", 1)[0]
-    place = raised.place or ("" if file else case.id if case else "data set")
-    if file is None and case is not None:
-        for known in case.files.values():
-            end = what.find(": ", len(str(known)))
-            if what.startswith(str(known)) and end > 0:
-                file, what, place = Path(what[:end]), what[end + 2 :], ""
-                break
+    what, place = raised.what.split("\n", 1)[0], raised.place
+    if raised.file is None and not place:
+        place = case.id if case else "data set"
     leak = isinstance(raised, TwoSplitsError)
-    return [Problem("error", what, raised.remedy or _REMEDY, file, place, case.id if case else "", leak)]
+    return [Problem("error", what, raised.remedy or _REMEDY, raised.file, place, case.id if case else "", leak)]
 
 
 def unique(problems: Iterable[Problem]) -> Iterator[Problem]:

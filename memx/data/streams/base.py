@@ -145,17 +145,20 @@ class Stream(ABC):
         for count, stored in enumerate(self.stored_frames(), start=1):
             if stored.shape[:2] != self.size:
                 raise DataError(
-                    f"{self.path}: frame {count - 1} is {sizes(stored.shape)} pixels but the clip is {sizes(self.size)}"
+                    f"frame {count - 1} is {sizes(stored.shape)} pixels but the clip is {sizes(self.size)}",
+                    file=self.path,
+                    remedy="all frames of a clip have one size: export it again",
                 )
             if np.issubdtype(stored.dtype, np.floating) and not np.isfinite(stored).all():
                 bad = int((~np.isfinite(stored)).sum())
                 raise DataError(
-                    f"{self.path}: frame {count - 1} has {bad} NaN or infinite pixels; replace them (0 is usual) or "
-                    "leave the clip out"
+                    f"frame {count - 1} has {bad} NaN or infinite pixels",
+                    file=self.path,
+                    remedy="replace them (0 is usual) or leave the clip out",
                 )
             yield stored
         if count == 0:
-            raise DataError(f"{self.path}: no frame could be decoded")
+            raise DataError("no frame could be decoded", file=self.path, remedy="copy it again from its source")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r}, length={self.length}, size={self.size})"
@@ -165,8 +168,9 @@ def check_complete(path: Path, promised: int | None, count: int) -> None:
     """Raise DataError when a file held fewer frames than its header promises."""
     if promised is not None and count < promised:
         raise DataError(
-            f"{path}: the header promises {promised} frames but only {count} could be decoded; the file is truncated "
-            "or damaged, so copy it again from its source"
+            f"the header promises {promised} frames but only {count} could be decoded",
+            file=path,
+            remedy="the file is truncated or damaged, so copy it again from its source",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from memx.data.access import permitted
 from memx.errors import DataError
 
 _HEAD = 256
@@ -12,15 +13,16 @@ _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 
 
 def check_whole(path: Path) -> None:
-    """Raise DataError when an AVI or Matroska file is shorter than its own header says."""
-    with path.open("rb") as file:
+    """Raise DataError when an AVI or Matroska file is shorter than its own header says, or any may not be read."""
+    with permitted(path), path.open("rb") as file:
         head = file.read(_HEAD)
     promised = _riff_end(head) or _matroska_end(head)
     there = path.stat().st_size
     if promised is not None and there < promised:
         raise DataError(
-            f"{path}: the file is truncated: its header promises {promised} bytes, there are {there}; copy it again "
-            "from its source"
+            f"the file is truncated: its header promises {promised} bytes, there are {there}",
+            file=path,
+            remedy="copy it again from its source",
         )
 
 

@@ -16,6 +16,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from memx.data.access import denied, permitted
 from memx.data.streams.base import Facts, Stream, check_complete
 from memx.data.streams.dicom_calibration import frame_rate, pixel_spacing
 from memx.data.streams.intensity import Intensity
@@ -64,8 +65,9 @@ class DicomStream(Stream):
             for frame in self._decoded():
                 if count == self.length:
                     raise DataError(
-                        f"{self.path}: the header promises {self.length} frames (NumberOfFrames) but there are more; "
-                        "it is damaged, so export the clip again"
+                        f"the header promises {self.length} frames (NumberOfFrames) but there are more",
+                        file=self.path,
+                        remedy="it is damaged, so export the clip again",
                     )
                 if palette:
                     frame = apply_color_lut(frame, self.header)
@@ -75,11 +77,18 @@ class DicomStream(Stream):
                 yield frame
                 count += 1
         except (RuntimeError, NotImplementedError) as error:
-            raise DataError(f"{self.path}: frame {count} cannot be decoded; {_remedy(self.header)} ({error})") from None
+            raise DataError(
+                f"frame {count} cannot be decoded ({' '.join(str(error).split())})",
+                file=self.path,
+                remedy=_remedy(self.header),
+            ) from None
+        except PermissionError:
+            raise denied(self.path) from None
         except (ValueError, AttributeError, OSError, EOFError, struct.error) as error:
             raise DataError(
-                f"{self.path}: frame {count} of {self.length} cannot be decoded, the file is truncated or damaged; "
-                f"copy it again from its source ({error})"
+                f"frame {count} of {self.length} cannot be decoded, the file is truncated or damaged ({error})",
+                file=self.path,
+                remedy="copy it again from its source",
             ) from None
         check_complete(self.path, self.length, count)
 
@@ -102,8 +111,9 @@ def _rescale(path: Path, header: Dataset) -> tuple[float, float] | None:
     )
     if not (slope > 0 and math.isfinite(slope) and math.isfinite(intercept)):
         raise DataError(
-            f"{path}: Rescale Slope {slope:g} and Intercept {intercept:g} are not those of an ultrasound clip; export "
-            "it again without them (or with a positive slope)"
+            f"Rescale Slope {slope:g} and Intercept {intercept:g} are not those of an ultrasound clip",
+            file=path,
+            remedy="export it again without them (or with a positive slope)",
         )
     return None if (slope, intercept) == (1.0, 0.0) else (slope, intercept)
 
@@ -124,13 +134,20 @@ def _remedy(header: Dataset) -> str:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what pydicom raises on a header that it cannot make sense of into a DataError."""
+    """Turn what pydicom raises on a header that it may not read, or cannot make sense of, into a DataError."""
     try:
-        yield
+        with permitted(path):
+            yield
     except InvalidDicomError:
-        raise DataError(f"{path}: not a DICOM file (no DICOM mark after the first 128 bytes)") from None
+        raise DataError(
+            "not a DICOM file (no DICOM mark after the first 128 bytes)",
+            file=path,
+            remedy="copy it again from its source, or rename it if it is of another kind",
+        ) from None
     except _DAMAGED as error:
-        raise DataError(f"{path}: the DICOM header is damaged ({error}); copy it again from its source") from None
+        raise DataError(
+            f"the DICOM header is damaged ({error})", file=path, remedy="copy it again from its source"
+        ) from None
 
 
 def _read_header(path: Path) -> Dataset:
@@ -142,14 +159,20 @@ def _read_header(path: Path) -> Dataset:
         deflated = header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
         what = header.get("SOPClassUID", UID("")).name or "DICOM object"
     if deflated:
-        raise DataError(f"{path}: deflated DICOM is not read; inflate it first: dcmconv +te IN OUT")
+        raise DataError("deflated DICOM is not read", file=path, remedy="inflate it first: dcmconv +te IN OUT")
     if not pixels_follow:
         raise DataError(
-            f"{path}: this {what} has no pixel data, or was cut off before; give the file of the clip itself"
+            f"this {what} has no pixel data, or was cut off before",
+            file=path,
+            remedy="give the file of the clip itself",
         )
     missing = [word for word in _REQUIRED if header.get(word) in (None, "")]
     if missing:
-        raise DataError(f"{path}: this {what} lacks {', '.join(missing)}, without which its pixels cannot be read")
+        raise DataError(
+            f"this {what} lacks {', '.join(missing)}, without which its pixels cannot be read",
+            file=path,
+            remedy="export the clip again",
+        )
     return header
 
 
@@ -157,7 +180,11 @@ def _facts(path: Path, header: Dataset) -> Facts:
     spacing, note = pixel_spacing(header)
     frames = int(header.get("NumberOfFrames") or 1)
     if frames < 1 or header.Rows < 1 or header.Columns < 1:
-        raise DataError(f"{path}: the header tells of {frames} frames of {header.Columns} × {header.Rows} pixels")
+        raise DataError(
+            f"the header tells of {frames} frames of {header.Columns} × {header.Rows} pixels",
+            file=path,
+            remedy="export the clip again",
+        )
     return Facts(
         size=(int(header.Rows), int(header.Columns)),
         length=frames,

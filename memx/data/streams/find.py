@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from memx.data.access import entries, is_dir, is_file, permitted
 from memx.data.images import IMAGE_SUFFIXES, image_files, natural_key
 from memx.data.streams.base import Stream, clip_name
 from memx.data.streams.dicom import DicomStream
@@ -31,17 +32,17 @@ def open_stream(path: str | Path, *, colour: bool = False) -> Stream:
     Raises DataError when the path is not there, is of no known kind, or cannot be read.
     """
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
-    if path.is_dir():
+    if is_dir(path):
         return ImagesStream(path, colour=colour)
+    if not path.exists():
+        raise DataError("no such file or folder", file=path)
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty")
+        raise DataError("the file is empty", file=path, remedy="copy it again from its source")
     kind = _kind(path)
     if kind is None:
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            raise DataError(f"{path}: one image is no clip; give the folder that holds its frames")
-        raise DataError(f"{path}: not a kind of clip that is read here; there are {KINDS}")
+            raise DataError("one image is no clip", file=path, remedy="give the folder that holds its frames")
+        raise DataError("not a kind of clip that is read here", file=path, remedy=f"there are {KINDS}")
     return kind(path, colour=colour)
 
 
@@ -56,12 +57,15 @@ def find_clips(paths: Iterable[str | Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
+        folder = is_dir(path)
         if not path.exists():
-            raise DataError(f"{path}: no such file or folder")
-        clips = list(_walk(path, set())) if path.is_dir() else [path]
+            raise DataError("no such file or folder", file=path)
+        clips = list(_walk(path, set())) if folder else [path]
         if not clips:
             raise DataError(
-                f"{path}: no clip in this folder or below (results of `memx predict` are none); a clip is {KINDS}"
+                "no clip in this folder or below (results of `memx predict` are none)",
+                file=path,
+                remedy=f"a clip is {KINDS}",
             )
         for clip in clips:
             found.setdefault(clip.resolve(), clip)
@@ -75,21 +79,21 @@ def _walk(folder: Path, visited: set[Path]) -> Iterator[Path]:
     visited.add(real)
     if _is_prediction(folder):
         return
-    items = (item for item in folder.iterdir() if not item.name.startswith((".", "__")))
+    items = (item for item in entries(folder) if not item.name.startswith((".", "__")))
     items = sorted(items, key=lambda item: natural_key(item.name))
-    clips = [item for item in items if item.is_file() and _is_clip(item)]
+    clips = [item for item in items if is_file(item) and _is_clip(item)]
     yield from clips
     if not clips and image_files(folder):
         yield folder
     for item in items:
-        if item.is_dir():
+        if is_dir(item):
             yield from _walk(item, visited)
 
 
 def _is_prediction(folder: Path) -> bool:
     """Whether `memx predict` wrote this folder: summary, overlay and masks (a file or a folder) are there."""
-    beside = all((folder / name).is_file() for name in ("summary.json", "overlay.mp4"))
-    return beside and any(item.name.split(".")[0] == "masks" for item in folder.iterdir())
+    beside = all(is_file(folder / name) for name in ("summary.json", "overlay.mp4"))
+    return beside and any(item.name.split(".")[0] == "masks" for item in entries(folder))
 
 
 def _is_clip(file: Path) -> bool:
@@ -105,7 +109,7 @@ def _kind(file: Path) -> Callable[..., Stream] | None:
 
 
 def _kind_by_content(file: Path) -> Callable[..., Stream] | None:
-    with file.open("rb") as opened:
+    with permitted(file), file.open("rb") as opened:
         head = opened.read(132)
     if head[128:132] == b"DICM":
         return DicomStream

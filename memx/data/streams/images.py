@@ -22,15 +22,18 @@ class ImagesStream(Stream):
         self.files = image_files(path)
         if not self.files:
             raise DataError(
-                f"{path}: no image in this folder; a clip's frames are {', '.join(sorted(IMAGE_SUFFIXES))} files"
+                "no image in this folder",
+                file=path,
+                remedy=f"a clip's frames are {', '.join(sorted(IMAGE_SUFFIXES))} files",
             )
         headers = [_header(file) for file in self.files]
         (size, _), first = headers[0], self.files[0]
         for file, (other, _) in zip(self.files, headers, strict=True):
             if other != size:
                 raise DataError(
-                    f"{file}: this frame is {sizes(other)} pixels (x × y), the first, {first.name}, is {sizes(size)}; "
-                    "all frames of a clip have one size"
+                    f"this frame is {sizes(other)} pixels (x × y), the first, {first.name}, is {sizes(size)}",
+                    file=file,
+                    remedy="all frames of a clip have one size",
                 )
         modes = {mode for _, mode in headers}
         self._eight_bit = modes <= EIGHT_BIT_MODES

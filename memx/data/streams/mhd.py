@@ -32,9 +32,10 @@ class MhdStream(Stream):
 def _facts(path: Path, header: MetaHeader) -> Facts:
     shape = header.shape
     if len(shape) == 4 and shape[2] != 1:
-        raise DataError(f"{path}: a clip is (x, y, t) or (x, y, 1, t), this MetaImage is {shape}")
+        raise DataError(f"this MetaImage is {shape}", file=path, remedy="a clip is (x, y, t) or (x, y, 1, t)")
     if header.values not in (1, 3):
-        raise DataError(f"{path}: a clip has 1 (grey) or 3 (RGB) values a pixel, this MetaImage has {header.values}")
+        what = f"this MetaImage has {header.values} values a pixel"
+        raise DataError(what, file=path, remedy="a clip has 1 (grey) or 3 (RGB)")
     spacing = None if header.spacing is None else (header.spacing[1], header.spacing[0])
     note = "MetaImage header (ElementSpacing)" if spacing else "the MetaImage header has no ElementSpacing"
     if spacing and min(spacing) <= 0:

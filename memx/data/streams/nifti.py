@@ -51,7 +51,8 @@ def _frame_index(shape: tuple[int, ...], index: int) -> tuple[Any, ...]:
 def _facts(path: Path, header: Any) -> Facts:
     shape = header.get_data_shape()
     if len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[2] != 1) or 0 in shape:
-        raise DataError(f"{path}: a clip is (x, y, t) or (x, y, 1, t), this NIfTI file is {tuple(shape)}")
+        what = f"this NIfTI file is {tuple(shape)}"
+        raise DataError(what, file=path, remedy="a clip is (x, y, t) or (x, y, 1, t)")
     millimetres, note = spacing(header)
     zooms, time_unit = header.get_zooms(), header.get_xyzt_units()[1]
     seconds = float(zooms[3]) * _SECONDS.get(time_unit, 0.0) if len(shape) == 4 else 0.0

@@ -12,6 +12,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream as AvStream
 
+from memx.data.access import permitted
 from memx.data.streams.base import Facts, Stream, check_complete
 from memx.data.streams.containers import check_whole
 from memx.data.streams.intensity import Intensity
@@ -64,14 +65,17 @@ class VideoStream(Stream):
                     for frame in packet.decode():
                         if frame.is_corrupt:
                             raise DataError(
-                                f"{self.path}: frame {count} is damaged; copy the file again from its source"
+                                f"frame {count} is damaged",
+                                file=self.path,
+                                remedy="copy the file again from its source",
                             )
                         yield frame_pixels(frame, self._pixels)
                         count += 1
             except FFmpegError as error:
                 raise DataError(
-                    f"{self.path}: frame {count} cannot be decoded, the file is truncated or damaged "
-                    f"({error.strerror}); copy it again from its source"
+                    f"frame {count} cannot be decoded, the file is truncated or damaged ({error.strerror})",
+                    file=self.path,
+                    remedy="copy it again from its source",
                 ) from None
         check_complete(self.path, self.length, count)
 
@@ -88,25 +92,31 @@ def _cut_away(path: Path, container: InputContainer) -> int:
     try:
         return sum(packet.is_discard for packet in container.demux(_track(path, container)))
     except FFmpegError as error:
-        raise DataError(f"{path}: the file is truncated or damaged ({error.strerror}); copy it again") from None
+        raise DataError(
+            f"the file is truncated or damaged ({error.strerror})", file=path, remedy="copy it again"
+        ) from None
 
 
 def _open(path: Path) -> InputContainer:
     try:
-        return av.open(str(path), "r", metadata_errors="ignore")
+        with permitted(path):
+            return av.open(str(path), "r", metadata_errors="ignore")
     except FFmpegError as error:
         raise DataError(
-            f"{path}: not a readable video ({error.strerror}): it is empty or damaged, or an MP4 cut off before its "
-            "index; copy it again from its source"
+            f"not a readable video ({error.strerror}): it is empty or damaged, or an MP4 cut off before its index",
+            file=path,
+            remedy="copy it again from its source",
         ) from None
 
 
 def _track(path: Path, container: InputContainer) -> AvStream:
     if not container.streams.video:
-        raise DataError(f"{path}: the file has no video track")
+        raise DataError("the file has no video track", file=path, remedy="give the file that has the pictures")
     track = container.streams.video[0]
     if track.codec_context is None or not track.codec_context.width:
         raise DataError(
-            f"{path}: the video track cannot be decoded here; re-encode it: ffmpeg -i IN -c:v libx264 OUT.mp4"
+            "the video track cannot be decoded here",
+            file=path,
+            remedy="re-encode it: ffmpeg -i IN -c:v libx264 OUT.mp4",
         )
     return track

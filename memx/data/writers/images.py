@@ -25,7 +25,8 @@ class ImagesMaskWriter(MaskWriter[ImagesStream]):
         self._names = [f"{file.stem}.png" for file in stream.files]
         twice, times = Counter(self._names).most_common(1)[0]
         if times > 1:
-            raise DataError(f"{stream.path}: {times} images would have the mask {twice}; rename them apart")
+            what = f"{times} images would have the mask {twice}"
+            raise DataError(what, file=stream.path, remedy="rename them apart")
         super().__init__(stream, out, structures=structures)
 
     def _open_output(self) -> AtomicFolder:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -14,7 +12,11 @@ import pytest
 from PIL import Image
 
 from memx.data import phantom
+from memx.data.check import camus, camus_stills, clips, echonet, folder, run
+from memx.data.check.problem import Problem, from_error
 from memx.data.check.run import Report, check
+from memx.data.clip import Case, MissingFilesError
+from memx.errors import DataError
 from memx.registry import layouts
 
 
@@ -98,30 +100,25 @@ def copy(clean: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
-@pytest.fixture
-def as_nobody(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """A block in which modes bind: root, whom they do not, becomes nobody in it."""
+@pytest.fixture(autouse=True)
+def reader_errors(monkeypatch: pytest.MonkeyPatch) -> list[DataError]:
+    """The readers' errors that a check was told of; each says apart where, what, and what to do."""
+    heard: list[DataError] = []
 
-    @contextmanager
-    def block() -> Iterator[None]:
-        if os.geteuid() != 0:
-            yield
-            return
-        above = [folder for folder in tmp_path.parents if folder.stat().st_mode & 0o055 != 0o055]
-        modes = [folder.stat().st_mode for folder in above]
-        for folder in (tmp_path, *above):
-            folder.chmod(0o755)
-        os.seteuid(65534)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-            for folder, mode in zip(above, modes, strict=True):
-                folder.chmod(mode)
+    def listen(raised: DataError, case: Case | None = None) -> list[Problem]:
+        heard.append(raised)
+        files = raised.files if isinstance(raised, MissingFilesError) else [raised.file]
+        assert all(files) or raised.place, f"no file: {raised}"  # a clip that came from no file has a place alone
+        assert not any(raised.what.startswith(f"{file}: ") for file in files), f"the file is told twice: {raised}"
+        assert raised.what, raised
+        assert raised.remedy, f"no remedy: {raised}"
+        assert raised.remedy not in raised.what, f"the remedy is told twice: {raised}"
+        assert raised.what not in raised.remedy, f"what is wrong is told twice: {raised}"
+        return from_error(raised, case)
 
-    yield block
-    for path in tmp_path.rglob("*"):  # what stays closed could not be removed
-        path.chmod(0o755)
+    for module in (camus, camus_stills, clips, echonet, folder, run):
+        monkeypatch.setattr(module, "from_error", listen)
+    return heard
 
 
 class Tools:

@@ -33,7 +33,7 @@ def test_what_is_no_data_set_is_refused_with_what_each_layout_looks_for(tmp_path
         assert words in str(error.value)
     with pytest.raises(DataError, match="no such folder"):
         find_layout(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=rf"But {clean_echonet} is echonet"):
+    with pytest.raises(DataError, match=rf"but {clean_echonet} is echonet"):
         find_layout(clean_echonet.parent)
 
 

@@ -25,13 +25,14 @@ def test_a_path_is_made_relative_and_nothing_else(root: str) -> None:
     assert error(Path("elsewhere/x"), "w", "r").under(Path(root)).where == "elsewhere/x"
 
 
-def test_a_message_without_fields_belongs_to_the_file_that_it_begins_with() -> None:
-    """As layouts of one's own may raise it; with no such file it belongs to the case."""
+def test_a_message_without_fields_is_not_taken_apart() -> None:
+    """As layouts of one's own may raise it: it belongs to the case."""
     case = Case("c1", "p", "", "train", {"video": Path("a: b/c.avi")})
-    (found,) = from_error(DataError("a: b/c.avi: is cut: twice; copy it"), case)
-    assert (found.where, found.what) == ("a: b/c.avi", "is cut: twice; copy it")
-    (found,) = from_error(DataError("line 3: no"), case)
-    assert (found.where, found.what) == ("c1", "line 3: no")
+    (found,) = from_error(DataError("a: b/c.avi: is cut: twice; copy it\nmore"), case)
+    assert (found.where, found.what) == ("c1", "a: b/c.avi: is cut: twice; copy it")
+    assert found.remedy
+    (found,) = from_error(DataError("line 3: no"))
+    assert (found.where, found.what) == ("data set", "line 3: no")
 
 
 def test_a_message_is_file_what_and_remedy() -> None:
@@ -139,3 +140,24 @@ def test_a_root_that_is_not_there_leaves_no_folder(command, tmp_path: Path, monk
     assert status == 2
     assert "nowhere: no such folder" in err
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout", "file"),
+    [
+        ("camus", "camus", "database_nifti/patient0001/patient0001_2CH_half_sequence.nii.gz"),
+        ("camus_mhd", "camus", "training/patient0001/patient0001_4CH_sequence.mhd"),
+        ("echonet", "echonet", "Videos/*.avi"),
+        ("folder", "folder", "images/patient0001/2.png"),
+        ("folder", "folder", "masks/patient0001/2.png"),
+    ],
+)
+def test_a_cut_file_is_told_in_fields(kind: str, layout: str, file: str, copy, tools, reader_errors) -> None:
+    root = copy(kind)
+    cut = min(root.glob(file))
+    cut.write_bytes(cut.read_bytes()[:60])
+    found = [problem for problem in tools.report(root, layout).problems if problem.severity == "error"]
+    (told,) = {(problem.file, problem.remedy) for problem in found}
+    assert told[0] == cut.relative_to(root)
+    assert "copy it again" in told[1]
+    assert reader_errors
