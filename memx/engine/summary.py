@@ -46,7 +46,7 @@ def write_training_report(run: RunFolder, history: History, validation: Evaluati
         Tiles("Training at a glance", tiles),
         learning_section(iterations, loss, validated, dice),
         Text("Validation patients", _CHOSEN),
-        *score_sections(validation.scores, validation.worst),
+        *score_sections(validation.scores, validation.worst, frames=_frames_words(run.recipe)),
         recipe_section(run.recipe.to_yaml()),
         facts_section("Data", manifest["data"]),
         facts_section("Environment", manifest["environment"]),
@@ -79,10 +79,11 @@ def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluati
     scores = found.scores
     scores.write(folder)
     if found.worst:
-        captions = [f"{clip.title}\n{clip.caption(clip.worst_frame)}" for clip in found.worst]
+        dice = scores.titles["dice"]
+        captions = [f"{clip.title}\n{clip.caption(clip.worst_frame, dice)}" for clip in found.worst]
         with atomic(folder / "worst.png") as part:
             part.write_bytes(worst_cases([clip.picture(clip.worst_frame) for clip in found.worst], captions, columns=3))
-    sections = score_sections(scores, found.worst)
+    sections = score_sections(scores, found.worst, frames=_frames_words(recipe))
     sections += [recipe_section(recipe.to_yaml()), facts_section("Environment", environment())]
     report = Report(f"{recipe.name}: {split} patients", sections, _subtitle(recipe))
     return write_report(folder / "report.html", report)
@@ -122,6 +123,20 @@ def _prediction_sections(item: Prediction) -> list[Section]:
             note=f"Volume by {item.volume_method}.",
         ),
     ]
+
+
+def _frames_words(recipe: Recipe) -> str:
+    """Which frames of a clip were shown and scored."""
+    data, chosen = recipe.data, recipe.evaluate
+    sampled = {
+        "ed_es": f"{data.frames} frames from ED to ES",
+        "window": f"{data.frames} frames in a row",
+        "all": "all frames",
+    }
+    shown = sampled["all" if chosen.frames == "all" else data.sampling]
+    masks = data.supervision if chosen.masks == "as_trained" else chosen.masks
+    scored = "all that have labels" if masks == "all" else "the first and the last that have labels"
+    return f"Of each clip the model was shown {shown}; scored were {scored}."
 
 
 def _sentence(text: str) -> str:

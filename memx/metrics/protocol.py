@@ -25,7 +25,7 @@ HD95 is the larger of the two directed 95th percentiles, ASD the mean over the s
 Distances run between pixel centres, in mm where the spacing is known and in px where it is not.
 Both masks empty: {both_empty}, counted. One empty: {one_empty}, counted.
 Means are over mask pairs, of each structure, and of each view, phase and patient. {intervals}
-Where every frame of a clip was scored: Dice by frame; its drift, the least-squares slope of Dice against the frame; \
+Where a clip was scored without a gap: Dice by frame; its drift, the least-squares slope of Dice against the frame; \
 and the roughness of the area curve, its mean absolute second difference over its range. Means are over clips.
 The ejection fraction is of {structure}, from the frames labelled ED and ES, by one method for truth and prediction: \
 Simpson's biplane discs where the views 2CH and 4CH are there with their spacing, \

@@ -205,7 +205,8 @@ class Scores:
             sum(count or 0 for count in counts)
             for counts in zip(*((item.n_both_empty, item.n_one_empty) for item in summaries), strict=True)
         )
-        interval = f", {self.level:.0%} interval over patients below" if self.draws else ""
+        several = self.draws and len(self.patients) > 1
+        interval = f", {self.level:.0%} interval over patients below" if several else ""
         parts = [f"Means over masks{interval}."]
         if self.convention.warning:
             parts.append(f"{self.convention.warning}.")

@@ -42,12 +42,15 @@ def time_curves(
     curves: Sequence[Curve],
     *,
     fps: float | None = None,
+    frames: Sequence[int] | None = None,
     ed: int | None = None,
     es: int | None = None,
     format: ImageFormat = "svg",
     dark: bool = False,
 ) -> bytes:
     """Quantities of one clip, a panel each, in seconds where `fps` is known and in frames, from 1, where not.
+
+    frames  (t,) what the frames are called, from 0, where they are not the first ones; None: 0, 1, …
 
     ED and ES are marked with the predicted values. The truth is hollow, and dashed where frames follow each other.
     Raises ValueError for no curve, curves of several lengths, and frames outside them.
@@ -62,7 +65,7 @@ def time_curves(
             raise ValueError(f"{name.lower()} is {frame}; the curve has frames 0 to {length - 1}")
 
     def draw(figure: Figure, theme: Theme) -> None:
-        time = np.arange(length) / fps if fps else np.arange(1, length + 1)
+        time = np.arange(length) / fps if fps else np.asarray(range(length) if frames is None else frames) + 1
         panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
         for axes, curve in zip(panels, curves, strict=True):
             _draw_curve(axes, theme, time, curve, marks)
@@ -107,24 +110,24 @@ def _draw_curve(axes: Axes, theme: Theme, time: np.ndarray, curve: Curve, marks:
         axes.plot(time, truth, color=theme.muted, ls="--", lw=1.4, marker="o", ms=4.5, fillstyle="none", label="truth")
     label = "prediction" if curve.truth else None
     axes.plot(time, np.where(values > 0, values, np.nan), color=theme.first, label=label, **small)
-    looks = {"ED": (theme.second, 1), "ES": (theme.third, -1)}
-    for name, frame in marks.items():
-        colour, lift = looks[name]
+    looks = {"ED": (theme.second, "top"), "ES": (theme.third, "bottom")}
+    for name, frame in marks.items():  # in the margins, where no curve runs
+        colour, side = looks[name]
         at = (time[frame], values[frame])
         axes.axvline(at[0], color=colour, linewidth=1, linestyle=":")
         axes.plot(*at, "o", color=colour, markersize=8)
-        late = time[frame] > 0.6 * time[-1]
+        late = abs(time[frame] - time[0]) > 0.6 * np.ptp(time)
         axes.annotate(
             f"{name}  {values[frame]:,.{0 if values[frame] >= 1000 else 1}f} {curve.unit}",
-            at,
-            xytext=(-8 if late else 8, 11 * lift),
+            (time[frame], 0.97 if side == "top" else 0.03),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(-5 if late else 5, 0),
             textcoords="offset points",
             ha="right" if late else "left",
-            va="center",
+            va=side,
             color=colour,
             weight="bold",
-            bbox={"facecolor": theme.background, "alpha": 0.85, "linewidth": 0, "pad": 1.5},
         )
-    axes.margins(x=0.03, y=0.25)
+    axes.margins(x=0.03, y=0.32)
     axes.set_title(f"{curve.quantity} ({curve.unit})")
     axes.yaxis.set_major_locator(MaxNLocator(4))

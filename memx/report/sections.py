@@ -24,8 +24,11 @@ _NO_COURSE = (
 )
 
 
-def score_sections(scores: Scores, worst: Sequence[ShownClip] = ()) -> list[Section]:
-    """An evaluation: headline figures, agreement of EF, the worst clips and masks, all Dice, the protocol."""
+def score_sections(scores: Scores, worst: Sequence[ShownClip] = (), *, frames: str = "") -> list[Section]:
+    """An evaluation: headline figures, agreement of EF, the worst clips and masks, all Dice, the protocol.
+
+    frames  a sentence that says which frames of a clip were shown and scored
+    """
     found: list[Section] = [score_tiles(scores), score_table(scores)]
     if worst:
         found.append(clip_gallery(worst, scores.titles["dice"]))
@@ -36,7 +39,11 @@ def score_sections(scores: Scores, worst: Sequence[ShownClip] = ()) -> list[Sect
         found += [course_figure(scores), course_table(scores)]
     else:
         found.append(Text("Dice over time", _NO_COURSE))
-    return [*found, Text("Protocol", scores.description), Data("scores", scores.as_dict())]
+    return [
+        *found,
+        Text("Protocol", "\n".join(filter(None, (frames, scores.description)))),
+        Data("scores", scores.as_dict()),
+    ]
 
 
 def clip_gallery(clips: Sequence[ShownClip], dice: str) -> Gallery:
@@ -149,7 +156,7 @@ def course_figure(scores: Scores) -> Figure:
     clips = len({(course.patient, course.view) for course in scores.clips})
     band = f", with its {scores.level:.0%} interval over patients" if scores.draws else ""
     alt = f"Mean {title} of {', '.join(courses)} over {clips} clips, frame by frame"
-    note = f"Mean over the {clips} clips of which every frame was scored, as far as each goes{band}."
+    note = f"Mean over the {clips} clips that were scored without a gap, counted from the first frame scored{band}."
     return Figure.drawn(f"{title} over time", partial(dice_course, courses, quantity=title), alt, note)
 
 

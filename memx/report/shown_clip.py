@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
 
-from memx.metrics.clinical import Volume, ejection_fraction, find_ed_es, single_plane_volume
+from memx.metrics.clinical import Volume, ejection_fraction, single_plane_volume
 from memx.metrics.rows import Phase
 from memx.report.aspect import square_pixels
 from memx.report.curve_figures import Curve, time_curves
@@ -24,6 +24,7 @@ from memx.report.overlay_video import OverlayVideo
 TRUTH = (255, 255, 255)
 _SIDE = 320  # shorter side that frames are enlarged to, in pixels
 _FPS = 12.0  # where the frame rate is not known
+_MOST = 3  # structures whose areas are drawn
 _SECONDS = 2.0  # the least that a clip takes to play; a short one is slowed down
 
 
@@ -80,16 +81,20 @@ class ShownClip:
         layers.append(Layer(mask, {name: number for number, name in enumerate(self.structures, start=1)}, alpha=0.0))
         return paint_layers(seen, layers, min_side=_SIDE)
 
-    def caption(self, frame: int) -> str:
-        """Which frame of the clip on disk, its phase, and its Dice where it was scored."""
-        phase = self.phase(frame)
-        dice = (
-            "no truth" if frame not in self.labelled else f"Dice {self.dice[frame]:.3f}" if frame in self.dice else ""
-        )
-        return " · ".join(filter(None, (f"frame {self.clip_frames[frame] + 1}", phase.replace("other", ""), dice)))
+    def caption(self, frame: int, dice: str = "Dice") -> str:
+        """Which frame of the clip on disk, its phase, and its overlap, called `dice`, where it was scored."""
+        phase = self.phase(frame).replace("other", "")
+        if frame in self.dice:
+            found = f"{'mean ' * (len(self.structures) > 1)}{dice} {self.dice[frame]:.3f}"
+        else:
+            found = "" if frame in self.labelled else "no truth"
+        return " · ".join(filter(None, (f"frame {self.clip_frames[frame] + 1}", phase, found)))
 
     def video(self, dice: str = "Dice") -> Video:
-        """The clip with both outlines on every frame, playing; `dice` is what the protocol calls its overlap."""
+        """The clip with both outlines on every frame, playing; `dice` is what the protocol calls its overlap.
+
+        Words stand above the picture, since the player's controls are below.
+        """
         legend = {name: number for number, name in enumerate(self.structures, start=1)} | {
             "truth": len(self.structures) + 1
         }
@@ -100,51 +105,60 @@ class ShownClip:
             with OverlayVideo(path, fps=fps) as video:
                 for frame in range(len(self.frames)):
                     picture = self.picture(frame)
-                    above = strip(picture.shape[1], legend, colours, self.caption(frame))  # below are the controls
+                    above = strip(
+                        picture.shape[1], legend, colours, self.caption(frame, dice)
+                    )  # below are the controls
                     video.write(np.concatenate([above, picture]))
             data = path.read_bytes()
         return Video(self.title, data, f"{dice} {self.mean_dice:.3f} over {len(self.dice)} scored frames")
 
     def curves(self) -> Figure:
-        """Area and volume of the first structure over the clip, predicted and true, with ED and ES."""
-        name = self.structures[0]
-        predicted, true = self.prediction == 1, self.truth[0]
-        pixel = self.spacing[0] * self.spacing[1] if self.spacing else 1.0
-        volumes = [single_plane_volume(mask, self.spacing) for mask in predicted]
-        references = {t: single_plane_volume(true[t], self.spacing) for t in self.labelled}
-        area = Curve(
-            f"{name} area",
-            "mm²" if self.spacing else "px",
-            [float(mask.sum()) * pixel for mask in predicted],
-            {t: float(true[t].sum()) * pixel for t in self.labelled},
+        """Areas over the clip, predicted and true; where the data set marks ED and ES, a ventricle's volume and EF too.
+
+        The frames are those of the clip on disk.
+        """
+        if self.ed is not None and self.es is not None:
+            return self._ventricle(self.ed, self.es)
+        curves = [self._area(number) for number in range(1, min(len(self.structures), _MOST) + 1)]
+        names = ", ".join(curve.quantity for curve in curves)
+        return Figure.drawn(
+            f"{self.title}: area",
+            partial(time_curves, curves, frames=self.clip_frames),
+            f"{names} over {len(self.frames)} frames of {self.title}, predicted and true",
         )
+
+    def _area(self, number: int) -> Curve:
+        pixel = self.spacing[0] * self.spacing[1] if self.spacing else 1.0
+        return Curve(
+            f"{self.structures[number - 1]} area",
+            "mm²" if self.spacing else "px",
+            [float(mask.sum()) * pixel for mask in self.prediction == number],
+            {t: float(self.truth[number - 1, t].sum()) * pixel for t in self.labelled},
+        )
+
+    def _ventricle(self, ed: int, es: int) -> Figure:
+        name = self.structures[0]
+        volumes = [single_plane_volume(mask, self.spacing) for mask in self.prediction == 1]
+        references = {t: single_plane_volume(self.truth[0, t], self.spacing) for t in self.labelled}
         volume = Curve(
             f"{name} volume",
             volumes[0].unit,
             [item.value for item in volumes],
             {t: item.value for t, item in references.items()},
         )
-        phases, whose = self._phases(volume.values)
-        words = [whose]
-        if phases is not None:
-            at = {"predicted": [volumes[t] for t in phases], "true": [references.get(t) for t in phases]}
-            found = ", ".join(f"{origin} {ef:.0f}%" for origin, pair in at.items() if (ef := _ef(*pair)) is not None)
-            words.append(f"EF {found}" if found else "")
-        words.append(f"Volume by {volumes[0].method}")
-        ed, es = phases or (None, None)
+        at = {"predicted": (volumes[ed], volumes[es]), "true": (references.get(ed), references.get(es))}
+        found = ", ".join(f"{origin} {value:.0f}%" for origin, pair in at.items() if (value := _ef(*pair)) is not None)
+        words = [
+            "ED and ES as the data set marks them",
+            f"EF {found}" if found else "",
+            f"Volume by {volumes[0].method}",
+        ]
         return Figure.drawn(
             f"{self.title}: area and volume",
-            partial(time_curves, [area, volume], fps=self.fps, ed=ed, es=es),
+            partial(time_curves, [self._area(1), volume], frames=self.clip_frames, ed=ed, es=es),
             f"{name} area and volume over {len(volumes)} frames of {self.title}, predicted and true",
             ". ".join(filter(None, words)) + ".",
         )
-
-    def _phases(self, volumes: Sequence[float]) -> tuple[tuple[int, int] | None, str]:
-        """ED and ES as the data set marks them, else by the predicted volume, and which of the two."""
-        if self.ed is not None and self.es is not None:
-            return (self.ed, self.es), "ED and ES as the data set marks them"
-        found = find_ed_es(volumes)
-        return found, "ED and ES by the predicted volume" if found else "Nothing was predicted"
 
 
 def _ef(edv: Volume | None, esv: Volume | None) -> float | None:

@@ -105,9 +105,15 @@ def test_the_curves_say_the_ef_of_prediction_and_truth(clip: ShownClip) -> None:
         "ED and ES as the data set marks them. "
         f"EF predicted {ef(clip.prediction == 1):.0f}%, true {ef(clip.truth[0]):.0f}%. Volume by Simpson single-plane."
     )
-    unmarked = replace(clip, ed=None, es=None, spacing=None).curves().note
-    assert unmarked.startswith("ED and ES by the predicted volume. EF predicted")
-    assert unmarked.endswith("Volume by area-length.")
-    nothing = replace(clip, prediction=np.zeros_like(clip.prediction)).curves().note
-    assert "EF true" in nothing
-    assert replace(clip, ed=None, prediction=np.zeros_like(clip.prediction)).curves().note.startswith("Nothing was")
+    assert replace(clip, spacing=None).curves().note.endswith("Volume by area-length.")
+    assert "EF true" in replace(clip, prediction=np.zeros_like(clip.prediction)).curves().note
+
+
+def test_what_has_no_phases_has_no_volume_and_no_ef(clip: ShownClip) -> None:
+    """Such as a clip of cells: their areas, and nothing of a heart."""
+    cells = replace(clip, ed=None, es=None, structures=("a", "b"), truth=np.repeat(clip.truth, 2, 0))
+    shown = cells.curves()
+    assert shown.title == "p1 4CH: area"
+    assert shown.alt == "a area, b area over 4 frames of p1 4CH, predicted and true"
+    assert shown.note == ""
+    assert cells.caption(0, "row-wise Dice") == "frame 5 · mean row-wise Dice 0.900"
