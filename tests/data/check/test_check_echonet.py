@@ -188,3 +188,24 @@ def test_crossings_are_counted() -> None:
     tie = [0, 2, 1, 3]
     assert crossings(x[tie], y[tie]) == 1
     assert lost_area(x[tie], y[tie]) == pytest.approx(1, abs=0.05)
+
+
+def test_a_video_in_two_splits_is_a_leak(first: str, copy, tools) -> None:
+    """Listed again in another split it is a leak with both named; again in the same one it is not."""
+    root = copy("echonet")
+    edit(root / "FileList.csv", lambda rows: [*rows, rows[0]])
+    assert tools.report(root, "echonet").summary.leaks == 0
+    root = Path(shutil.move(root, root.with_name("leaking")))
+    edit(root / "FileList.csv", lambda rows: [*rows[:-1], {**rows[0], "Split": _other(rows[0]["Split"])}])
+    found = tools.report(root, "echonet")
+    (told,) = [problem for problem in found.problems if problem.leak]
+    assert told.severity == "error"
+    assert told.where == "FileList.csv, line 6"
+    with (root / "FileList.csv").open(newline="") as stream:
+        split = next(csv.DictReader(stream))["Split"]
+    assert told.what == f"{first} is listed twice: in {split} (line 2) and in {_other(split)}"
+    assert found.summary.leaks == 1
+
+
+def _other(split: str) -> str:
+    return "VAL" if split == "TRAIN" else "TRAIN"
