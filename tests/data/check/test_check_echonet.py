@@ -57,6 +57,11 @@ def swap_ends(rows: list[Row]) -> list[Row]:
     return [{key: row[swapped.get(key, key)] for key in row} if index % 2 else row for index, row in enumerate(rows)]
 
 
+def exchange_axes(rows: list[Row]) -> list[Row]:
+    swapped = {"X1": "Y1", "Y1": "X1", "X2": "Y2", "Y2": "X2"}
+    return [{key: row[swapped.get(key, key)] for key in row} for row in rows]
+
+
 def move_last_frame(rows: list[Row]) -> list[Row]:
     last = max(rows, key=lambda row: int(row["Frame"]))["Frame"]
     return [{**row, "Frame": "5000"} if row["Frame"] == last else row for row in rows]
@@ -128,6 +133,7 @@ FAULTS = {
     "ghost": (ghost, "error", "0XBAD", "traced, but not in FileList.csv", "remove its tracings"),
     "out of frame": (trace(shift), "error", TRACINGS, "out of a frame of 64 × 64", "own size"),
     "out of range": (trace(move_last_frame), "error", TRACINGS, "the video has frames 0..", "give the right frame"),
+    "axes exchanged": (trace(exchange_axes), "error", TRACINGS, "lies on its side", "swap the axes"),
     "chords swapped": (trace(swap_ends), "error", TRACINGS, "crosses itself", "put the chords in order"),
 }  # fmt: skip
 
