@@ -178,7 +178,7 @@ def _write(folder: Path, report: Report, reader: Layout) -> None:
     summary, shown = report.summary, len(report.thumbnails)
     clips = f"{shown} of {summary.clips} clips"
     if summary.unread:
-        clips += f"  ·  {summary.clips} of {summary.clips + summary.unread} readable"
+        clips = f"{summary.clips} of {summary.clips + summary.unread} clips readable, {shown} shown"
     picture = sheet(
         report.thumbnails,
         title=report.root.resolve().name,
