@@ -176,10 +176,13 @@ def _write(folder: Path, report: Report, reader: Layout) -> None:
         (folder / "sheet.png").unlink(missing_ok=True)  # an earlier one would be of other data
         return
     summary, shown = report.summary, len(report.thumbnails)
+    clips = f"{shown} of {summary.clips} clips"
+    if summary.unread:
+        clips = f"{summary.clips} of {summary.clips + summary.unread} clips readable, {shown} shown"
     picture = sheet(
         report.thumbnails,
         title=report.root.resolve().name,
-        subtitle=f"{report.layout}  ·  {summary.patients} patients  ·  {shown} of {summary.clips} clips",
+        subtitle=f"{report.layout}  ·  {summary.patients} patients  ·  {clips}",
         structures=_structures(report, reader),
     )
     with atomic(folder / "sheet.png") as part:

@@ -90,7 +90,7 @@ def _where(alike: Sequence[Problem]) -> Text:
 def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
     views = "".join(f"  {view} {count}" for view, count in summary.views.items())
     yield "patients", Text(f"{summary.patients:,}")
-    yield "clips", Text.assemble(f"{summary.clips:,}", (views, "dim"))
+    yield "clips", Text.assemble(_clips(summary), (views, "dim"))
     if summary.frames:
         labelled, every = summary.labelled
         yield "frames", _spread(summary.frames, f"a clip, {every:,} in all, {labelled:,} labelled")
@@ -116,6 +116,12 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         apart = "no patient and no frame is in two splits"
         found = (f"{summary.leaks}", "bold red"), (" in two splits: see below", "dim")
         yield "leaks", Text.assemble(*found) if summary.leaks else Text.assemble("none", (f"  {apart}", "dim"))
+
+
+def _clips(summary: Summary) -> Text:
+    if not summary.unread:
+        return Text(f"{summary.clips:,}")
+    return Text.assemble(f"{summary.clips:,}", (f" of {summary.clips + summary.unread:,} readable", "bold red"))
 
 
 def _class(count: ClassCount, frames: int) -> Text:

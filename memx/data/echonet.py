@@ -16,6 +16,7 @@ from torch import Tensor
 from memx.data.access import denied, entries, is_dir, is_file
 from memx.data.clip import Case, Clip, Layout, Skipped, Survey, Tell, stop
 from memx.data.polygon import fill_polygon, polygon_area
+from memx.data.split import TwoSplitsError
 from memx.data.streams.video import VideoStream
 from memx.errors import DataError
 from memx.registry import layouts
@@ -79,18 +80,13 @@ class EchoNet(Layout):
         outlines = _read_outlines(tracing, tell)
         skipped: list[Skipped] = []
         cases: list[Case] = []
-        names: set[str] = set()
+        names: dict[str, tuple[int, str]] = {}
         for number, row in rows(listing, LIST_COLUMNS, tell):
             try:
-                name = stem(row["FileName"], listing, number)
+                name, split = stem(row["FileName"], listing, number), row["Split"].strip().upper()
                 if name in names:
-                    raise DataError(
-                        f"{name} is listed twice",
-                        file=listing,
-                        place=f"line {number}",
-                        remedy="remove one of the lines",
-                    )
-                names.add(name)
+                    raise _listed_twice(name, listing, names[name], (number, split))
+                names[name] = number, split
                 video = folder / f"{name}.avi"
                 unusable = _unusable(name, video, outlines.get(name, {}))
                 if unusable:
@@ -104,7 +100,8 @@ class EchoNet(Layout):
             files = {"video": video, "list": listing, "tracings": tracing}
             cases.append(Case(name, name, "4CH", facts["split"], files, extra))
         skipped += [
-            Skipped(name, f"traced, but not in {listing.name}", "unpaired") for name in sorted(outlines.keys() - names)
+            Skipped(name, f"traced, but not in {listing.name}", "unpaired")
+            for name in sorted(outlines.keys() - names.keys())
         ]
         return Survey(cases, skipped)
 
@@ -158,6 +155,16 @@ class EchoNet(Layout):
             ef=facts["ef"],
             source=file,
         )
+
+
+def _listed_twice(name: str, listing: Path, first: tuple[int, str], again: tuple[int, str]) -> DataError:
+    """What is wrong with a video that two lines (number, split) name: a leak, where the splits differ."""
+    (line, split), (number, other) = first, again
+    place = f"line {number}"
+    if split == other:
+        return DataError(f"{name} is listed twice", file=listing, place=place, remedy="remove one of the lines")
+    what = f"{name} is listed twice: in {split} (line {line}) and in {other}"
+    return TwoSplitsError(what, file=listing, place=place, remedy="a video belongs to one split: remove a line")
 
 
 def _unusable(name: str, video: Path, outlines: dict[int, tuple[np.ndarray, np.ndarray]]) -> Skipped | None:

@@ -110,13 +110,12 @@ class Folder(Layout):
         assigned = tree.splits(tell)
         if assigned is None:
             assigned = split_by_patient(usable)
+        lists = tree.lists.relative_to(root).as_posix()
         skipped += [
-            Skipped(name, f"in none of the lists in {tree.lists.name}", "unlisted")
-            for name in usable
-            if name not in assigned
+            Skipped(name, f"in none of the lists in {lists}", "unlisted") for name in usable if name not in assigned
         ]
         skipped += [
-            Skipped(name, f"listed in {tree.lists.name}, but has no images", "absent")
+            Skipped(name, f"listed in {lists}/{assigned[name]}.txt, but has no images", "absent")
             for name in sorted(assigned.keys() - images.keys() - masks.keys())
         ]
         cases = [

@@ -51,7 +51,7 @@ def split_by_patient(patients: Iterable[str]) -> dict[str, str]:
 
 
 class TwoSplitsError(DataError):
-    """A patient stands in the lists of two splits."""
+    """A patient or a clip is listed in two splits."""
 
 
 def read_split_files(files: dict[str, Path], tell: Tell = stop) -> dict[str, str] | None:

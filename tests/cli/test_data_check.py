@@ -65,6 +65,21 @@ def test_the_table_is_legible_at_both_widths(command, damaged: Path, columns: in
     assert "and 2 more" in out, out
 
 
+def test_the_summary_says_how_many_clips_could_be_read(command, phantom_root: Path, tmp_path: Path) -> None:
+    """And nothing of that where all could be."""
+    _, out, _ = command("data", "check", phantom_root, "--out", "found")
+    assert "readable" not in out
+    root = Path(shutil.copytree(phantom_root, tmp_path / "cut"))
+    for number in (1, 2, 3):
+        file = root / f"database_nifti/patient000{number}/patient000{number}_2CH_half_sequence.nii.gz"
+        file.write_bytes(file.read_bytes()[:1500])
+    status, out, _ = command("data", "check", root, "--out", "found")
+    assert status == 1
+    assert "9 of 12 readable" in out, out
+    summary = json.loads(Path("found/report.json").read_text())["summary"]
+    assert (summary["clips"], summary["listed"]) == (9, 12)
+
+
 def test_the_sheet_shows_clips_in_square_pixels(command, phantom_root: Path) -> None:
     """Pixels of CAMUS are twice as wide as high: a sector drawn as it is stored would be half as wide."""
     command("data", "check", phantom_root, "--out", "found")

@@ -17,6 +17,9 @@ from memx.errors import DataError
 
 _SIDE = 256  # pixels of the longer side that are compared: larger pictures are thinned out
 _CLEARLY = 0.5  # another frame is the still's when it is nearer than this share of the right frame's distance
+_LV = 1  # the label value of the left ventricle in CAMUS
+_SAME_LV = 0.8  # ventricles that overlap by less (IoU) are not drawn alike
+_OTHER_LV = 0.5  # those that overlap by less are wrong in one of both
 _AS_IT_IS = "as it is"
 _TURNED = {
     _AS_IT_IS: (slice(None), slice(None)),
@@ -78,6 +81,8 @@ def _compare(
 ) -> Iterator[Problem]:
     found: dict[str, tuple[str, int]] = {}
     strangers: list[str] = []
+    odd: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    overlaps: dict[str, float] = {}
     for phase, t in phases.items():
         still = stills.get(f"{phase.lower()}_{'video' if kind is _PICTURE else 'labels'}")
         if still is None or not still.is_file():
@@ -88,19 +93,58 @@ def _compare(
             yield from from_error(raised, case)
             continue
         if pixels.shape != frames.shape[1:]:
-            sizes = [" × ".join(map(str, shape)) for shape in (pixels.shape, frames.shape[1:])]
-            what = f"is {sizes[0]} pixels (y × x), the sequence {sizes[1]}"
-            yield warning(still, what, "copy the patient again: both are of one acquisition", case)
+            odd[phase] = still, pixels.shape
             continue
         distance, turned, nearest = _nearest(pixels, frames, t, kind)
+        if (turned, nearest) != (_AS_IT_IS, t):
+            found[phase] = turned, nearest
+            continue
         if distance > kind.stranger:
             strangers.append(phase)
-        elif (turned, nearest) != (_AS_IT_IS, t):
-            found[phase] = turned, nearest
+        if kind is _MASK and (share := _overlap(pixels == _LV, frames[t] == _LV)) < _SAME_LV:
+            overlaps[phase] = share
+    strangers = [phase for phase in strangers if phase not in overlaps]
+    yield from _of_other_sizes(case, file, frames.shape[1:], odd)
+    yield from _of_other_ventricles(case, file, overlaps)
     if strangers:
         what = f"the {kind.name} of its {' and '.join(strangers)} frame is not like the still"
         yield warning(file, what, "compare both: they should be the same", case)
     yield from _told(case, len(frames), kind, file, phases, found)
+
+
+def _of_other_sizes(
+    case: Case, file: Path, size: tuple[int, ...], odd: Mapping[str, tuple[Path, tuple[int, ...]]]
+) -> Iterator[Problem]:
+    """Stills of another size than their sequence; where that of all is the sequence's with y and x exchanged, once."""
+    remedy = "swap them back: both are of one acquisition"
+    if len(odd) == 2 and {still for _, still in odd.values()} == {size[::-1]} != {size}:
+        what = f"is {_size(size)} pixels (y × x), its stills {_size(size[::-1])}: the axes of the sequence are swapped"
+        yield error(file, what, remedy, case)
+        return
+    for still, shape in odd.values():
+        what = f"is {_size(shape)} pixels (y × x), the sequence {_size(size)}"
+        if shape == size[::-1]:
+            yield error(still, f"{what}: the axes of the still are swapped", remedy, case)
+        else:
+            yield error(still, what, "copy the patient again: both are of one acquisition", case)
+
+
+def _of_other_ventricles(case: Case, file: Path, overlaps: Mapping[str, float]) -> Iterator[Problem]:
+    """Masks of the sequence whose ventricle is not that of the still: an error where less than half is shared."""
+    for phase, share in overlaps.items():
+        say = error if share < _OTHER_LV else warning
+        what = f"the lv of its {phase} mask is not that of the still (IoU {share:.2f})"
+        yield say(file, what, "compare both, and copy or draw the wrong one again: they should be the same", case)
+
+
+def _overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Intersection over union; 1 where both are empty."""
+    union = int((one | other).sum())
+    return float((one & other).sum()) / union if union else 1.0
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _nearest(still: NDArray, frames: NDArray, expected: int, kind: _Kind) -> tuple[float, str, int]:

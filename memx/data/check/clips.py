@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from memx.data.check.facts import count_labels
+from memx.data.check.posture import degrees_lying
 from memx.data.check.problem import Problem, error, from_error, warning
 from memx.data.clip import Case, Clip
 from memx.data.faults import clip_faults
@@ -32,6 +33,7 @@ def clip_problems(case: Case, clip: Clip, names: Mapping[int, str]) -> Iterator[
     if not faults and clip.labels is not None and clip.labelled is not None:
         yield from _labels(case, clip, clip.labels, clip.labelled, names)
         yield from _phases(case, clip, clip.labels, clip.labelled, names)
+        yield from _posture(case, clip, clip.labels, clip.labelled, names)
     yield from _numbers(case, clip)
 
 
@@ -129,16 +131,35 @@ def _phases(case: Case, clip: Clip, labels: Tensor, labelled: Tensor, names: Map
                 yield warning(where, f"{what} ({found})", f"make sure that {phase} is the right frame", case)
 
 
+def _posture(case: Case, clip: Clip, labels: Tensor, labelled: Tensor, names: Mapping[int, str]) -> Iterator[Problem]:
+    ventricle, ed = lv_value(names), clip.ed
+    if ventricle is None or ed is None or not 0 <= ed < len(clip) or not bool(labelled[ed]):
+        return
+    spacing = clip.spacing if clip.spacing and all(map(_positive, clip.spacing)) else None
+    angle = degrees_lying((labels[ed] == ventricle).numpy(), spacing)
+    if angle is not None:
+        roles = ("labels", "ed_labels", "tracings")
+        where = next((case.files[role] for role in roles if role in case.files), clip.source or case.id)
+        what = f"the ventricle lies on its side, {angle:.0f}° from the vertical"
+        remedy = "swap the axes of image and mask back, if they are swapped in either"
+        place = case.id if "tracings" in case.files else ""
+        yield error(where, f"{what}: are the axes of the image or the mask swapped?", remedy, case, place=place)
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
 def _numbers(case: Case, clip: Clip) -> Iterator[Problem]:
     where = clip.source or case.id
     if clip.spacing is not None:
         y, x = clip.spacing
         each = f"{y:.4g} × {x:.4g} mm (y × x)"
-        if not (math.isfinite(y) and math.isfinite(x) and y > 0 and x > 0):
+        if not (_positive(y) and _positive(x)):
             yield error(where, f"a pixel is {each}, which is no size", "write the true pixel size", case)
         elif max(y / x, x / y) > _ANISOTROPY:
             yield warning(where, f"a pixel is {each}: {max(y / x, x / y):.1f} to 1", "make sure it is meant so", case)
-    if clip.fps is not None and not (math.isfinite(clip.fps) and clip.fps > 0):
+    if clip.fps is not None and not _positive(clip.fps):
         yield error(where, f"{clip.fps:g} frames a second", "give a positive number, or none", case)
     if clip.ef is not None and not 0 < clip.ef < 100:
         at = case.files.get("info") or case.files.get("list") or where

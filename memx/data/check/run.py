@@ -99,7 +99,8 @@ def check(root: Path, layout: Layout, *, name: str, progress: Progress | None = 
     problems += pixels.problems()
     told = list(unique(p.under(root) for p in problems))
     bad = {problem.case for problem in told if problem.severity == "error"}
-    summary = replace(summarise(facts, layout.labels), leaks=sum(problem.leak for problem in told))
+    leaks = sum(problem.leak for problem in told)
+    summary = replace(summarise(facts, layout.labels), leaks=leaks, listed=len(survey.cases))
     return Report(root, name, told, summary, [replace(t, wrong=t.case.id in bad) for t in thumbnails])
 
 

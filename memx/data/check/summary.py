@@ -61,6 +61,7 @@ class Summary:
     ef        per patient, in percent; `ef_values` holds them all
     classes   pixels by label value; None where pixels were not read
     leaks     patients and clips that stand in two splits; None where it was not looked for
+    listed    clips that were to be read, of which `clips` could be; None where none was read
     """
 
     patients: int
@@ -80,6 +81,12 @@ class Summary:
     ef_values: Sequence[float]
     classes: Sequence[ClassCount] | None
     leaks: int | None = None
+    listed: int | None = None
+
+    @property
+    def unread(self) -> int:
+        """How many clips could not be read."""
+        return 0 if self.listed is None else self.listed - self.clips
 
     def json(self) -> dict[str, object]:
         """As plain data."""

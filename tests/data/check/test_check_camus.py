@@ -91,6 +91,45 @@ def still_of_another(root, tools):
     shutil.copy(root / f"{P3}/patient0003_2CH_ED.nii.gz", root / f"{P1}/patient0001_2CH_ED.nii.gz")
 
 
+def transpose(root, tools, names):
+    for name in names:
+        tools.nifti(root / f"{P1}/patient0001_2CH_{name}.nii.gz", lambda p: np.swapaxes(p, 0, 1))
+
+
+def sequence_transposed(root, tools):
+    transpose(root, tools, ("half_sequence", "half_sequence_gt"))
+
+
+def still_transposed(root, tools):
+    transpose(root, tools, ("ES",))
+
+
+def patient_transposed(root, tools):
+    transpose(root, tools, ("half_sequence", "half_sequence_gt", "ED", "ED_gt", "ES", "ES_gt"))
+
+
+def erase_lv(root, tools, share):
+    """The lowest rows of the ventricle are background, in every frame of the sequence's mask."""
+
+    def change(mask):
+        for t in range(mask.shape[-1]):
+            frame = mask[..., t]
+            pixels = np.argwhere(frame == 1)
+            gone = pixels[np.argsort(pixels[:, 1])[round((1 - share) * len(pixels)) :]]
+            frame[tuple(gone.T)] = 0
+        return mask
+
+    tools.nifti(root / f"{HALF}_gt.nii.gz", change)
+
+
+def half_of_the_lv(root, tools):
+    erase_lv(root, tools, 0.55)
+
+
+def part_of_the_lv(root, tools):
+    erase_lv(root, tools, 0.3)
+
+
 def masks_of_one_millimetre(root, tools):
     tools.nifti(root / f"{HALF}_gt.nii.gz", zooms=(1.0, 1.0))
 
@@ -226,7 +265,15 @@ FAULTS = [
     (pictures_upside_down, "error", f"{HALF}.nii.gz", "of its ED and ES frame is the still turned upside down", "turn"),
     (other_ed, "error", INFO, "by the ED still it is ", "give the right frame: ED: "),
     (other_ed, "warning", INFO, "the ventricle is ", "make sure that ED is the right frame"),
-    (still_of_another, "warning", "patient0001_2CH_ED.nii.gz", "pixels (y × x), the sequence ", "one acquisition"),
+    (still_of_another, "error", "patient0001_2CH_ED.nii.gz", "pixels (y × x), the sequence ", "one acquisition"),
+    (sequence_transposed, "error", f"{HALF}.nii.gz", "the axes of the sequence are swapped", "swap them back"),
+    (sequence_transposed, "error", f"{HALF}_gt.nii.gz", "the axes of the sequence are swapped", "swap them back"),
+    (sequence_transposed, "error", f"{HALF}_gt.nii.gz", "the ventricle lies on its side, ", "swap the axes"),
+    (still_transposed, "error", "patient0001_2CH_ES.nii.gz", "the axes of the still are swapped", "swap them back"),
+    (patient_transposed, "error", f"{HALF}_gt.nii.gz", "are the axes of the image or the mask swapped?", "swap"),
+    (half_of_the_lv, "error", f"{HALF}_gt.nii.gz", "the lv of its ED mask is not that of the still (IoU 0.", "compare"),
+    (half_of_the_lv, "error", f"{HALF}_gt.nii.gz", "the lv of its ES mask is not that of the still (IoU 0.", "compare"),
+    (part_of_the_lv, "warning", f"{HALF}_gt.nii.gz", "the lv of its ED mask is not that of the still", "compare"),
     (masks_of_one_millimetre, "warning", f"{HALF}_gt.nii.gz", "its pixels are 1 × 1 mm (y × x)", "picture's counts"),
     (move_to_training("validation"), "error", "splits", "no clip is in the split val", "memx data split ROOT"),
     (move_to_training("testing"), "warning", "splits", "no clip is in the split test", "memx data split ROOT"),

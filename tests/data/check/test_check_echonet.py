@@ -57,6 +57,11 @@ def swap_ends(rows: list[Row]) -> list[Row]:
     return [{key: row[swapped.get(key, key)] for key in row} if index % 2 else row for index, row in enumerate(rows)]
 
 
+def exchange_axes(rows: list[Row]) -> list[Row]:
+    swapped = {"X1": "Y1", "Y1": "X1", "X2": "Y2", "Y2": "X2"}
+    return [{key: row[swapped.get(key, key)] for key in row} for row in rows]
+
+
 def move_last_frame(rows: list[Row]) -> list[Row]:
     last = max(rows, key=lambda row: int(row["Frame"]))["Frame"]
     return [{**row, "Frame": "5000"} if row["Frame"] == last else row for row in rows]
@@ -128,6 +133,7 @@ FAULTS = {
     "ghost": (ghost, "error", "0XBAD", "traced, but not in FileList.csv", "remove its tracings"),
     "out of frame": (trace(shift), "error", TRACINGS, "out of a frame of 64 × 64", "own size"),
     "out of range": (trace(move_last_frame), "error", TRACINGS, "the video has frames 0..", "give the right frame"),
+    "axes exchanged": (trace(exchange_axes), "error", TRACINGS, "lies on its side", "swap the axes"),
     "chords swapped": (trace(swap_ends), "error", TRACINGS, "crosses itself", "put the chords in order"),
 }  # fmt: skip
 
@@ -188,3 +194,24 @@ def test_crossings_are_counted() -> None:
     tie = [0, 2, 1, 3]
     assert crossings(x[tie], y[tie]) == 1
     assert lost_area(x[tie], y[tie]) == pytest.approx(1, abs=0.05)
+
+
+def test_a_video_in_two_splits_is_a_leak(first: str, copy, tools) -> None:
+    """Listed again in another split it is a leak with both named; again in the same one it is not."""
+    root = copy("echonet")
+    edit(root / "FileList.csv", lambda rows: [*rows, rows[0]])
+    assert tools.report(root, "echonet").summary.leaks == 0
+    root = Path(shutil.move(root, root.with_name("leaking")))
+    edit(root / "FileList.csv", lambda rows: [*rows[:-1], {**rows[0], "Split": _other(rows[0]["Split"])}])
+    found = tools.report(root, "echonet")
+    (told,) = [problem for problem in found.problems if problem.leak]
+    assert told.severity == "error"
+    assert told.where == "FileList.csv, line 6"
+    with (root / "FileList.csv").open(newline="") as stream:
+        split = next(csv.DictReader(stream))["Split"]
+    assert told.what == f"{first} is listed twice: in {split} (line 2) and in {_other(split)}"
+    assert found.summary.leaks == 1
+
+
+def _other(split: str) -> str:
+    return "VAL" if split == "TRAIN" else "TRAIN"

@@ -91,3 +91,13 @@ def test_one_frame_under_two_names_is_found(copy, tools) -> None:
     assert any(
         p.severity == "error" and "1 frame of patient0003 (test) is the pixels of" in p.what for p in found.problems
     )
+
+
+def test_a_listed_clip_that_is_absent_is_named_with_its_list(copy, tools) -> None:
+    """The list of DAVIS's year, not the year alone."""
+    for kind, lists in (("davis", "ImageSets/2017"), ("folder", "splits")):
+        root = copy(kind)
+        file = root / lists / "train.txt"
+        file.write_text(file.read_text() + "ghost\n")
+        found = tools.report(root, "folder")
+        assert f"error | ghost | listed in {lists}/train.txt, but has no images" in tools.said(found)
