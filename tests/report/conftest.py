@@ -236,8 +236,13 @@ class Chromium:
 
 
 def find_chromium() -> str | None:
-    """The browser that MEMX_CHROMIUM names, or one that is on the PATH. MEMX_CHROMIUM=required: there has to be one."""
+    """The browser that MEMX_CHROMIUM names, or one that is on the PATH.
+
+    MEMX_CHROMIUM=required: there has to be one; MEMX_CHROMIUM=none: it is not looked for.
+    """
     wanted = os.environ.get("MEMX_CHROMIUM", "")
+    if wanted == "none":
+        return None
     if wanted not in ("", "required"):
         found = shutil.which(wanted)
         assert found, f"MEMX_CHROMIUM={wanted}: no such program"
