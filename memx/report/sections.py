@@ -19,7 +19,7 @@ from memx.report.html import Code, Data, Figure, Gallery, Section, Table, Text, 
 from memx.report.shown_clip import ShownClip
 
 _NO_COURSE = (
-    "No clip was scored in every frame, so there is no Dice over time, no drift and no roughness. "
+    "No clip was scored without a gap, so there is no Dice over time, no drift and no roughness. "
     "Where all frames have labels, memx eval RUN evaluate.frames=all evaluate.masks=all gives them."
 )
 
@@ -145,8 +145,8 @@ def worst_table(scores: Scores, limit: int = 10) -> Table:
 
 
 def course_figure(scores: Scores) -> Figure:
-    """Mean Dice frame by frame over the clips of which every frame was scored."""
-    courses = {}
+    """Mean Dice frame by frame over the clips that were scored without a gap."""
+    courses: dict[str, Course] = {}
     for structure in dict.fromkeys(item.structure for item in scores.dice_by_frame):
         items = [item for item in scores.dice_by_frame if item.structure == structure]
         found = [(item.mean, *(item.interval or (None, None))) for item in items]
@@ -154,7 +154,8 @@ def course_figure(scores: Scores) -> Figure:
         courses[structure] = Course([int(dict(item.by)["frame"]) for item in items], mean, low, high)
     title = scores.titles["dice"]
     clips = len({(course.patient, course.view) for course in scores.clips})
-    band = f", with its {scores.level:.0%} interval over patients" if scores.draws else ""
+    several = any(item.interval is not None for item in scores.dice_by_frame)
+    band = f", with its {scores.level:.0%} interval over patients" if several else ""
     alt = f"Mean {title} of {', '.join(courses)} over {clips} clips, frame by frame"
     note = f"Mean over the {clips} clips that were scored without a gap, counted from the first frame scored{band}."
     return Figure.drawn(f"{title} over time", partial(dice_course, courses, quantity=title), alt, note)

@@ -215,7 +215,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 FEW = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore")  # pydicom and Pillow warn of much that a damaged file has
 @pytest.mark.parametrize("name", CLIPS)
 @FEW
 @given(st.data(), EDITS, st.booleans(), st.booleans())
