@@ -57,7 +57,7 @@ def _cells(stage: StageBound) -> tuple[str, ...]:
 def _said(found: Projection, bound: Bound) -> Iterator[str]:
     binding = bound.binding
     yield (
-        f"A streamed frame in {found.precision}, batch 1, projected: at least {_time(bound.seconds)}; "
+        f"A streamed frame in {found.precision}, batch 1, projected: at least {_time(bound.seconds, 'at most ')}; "
         f"{binding.stage or 'what is in no component'} takes most, bound by {binding.bound_by}.\n"
         "Every operator reads its inputs from the card's memory and writes its result there, one after another, at the "
         f"peaks:\n  {_peaks(found.card.peaks)}\n  ({found.card.source})"
@@ -70,7 +70,7 @@ def _said(found: Projection, bound: Bound) -> Iterator[str]:
     if found.launches is not None:
         yield (
             f"Its {bound.whole.calls:,} operators at {1e6 * LAUNCH_SECONDS:g} µs a launch, projected: at least "
-            f"{_time(found.launches)}, unless a graph launches them at once.\n  ({LAUNCH_SOURCE})"
+            f"{_time(found.launches, 'at most ')}, unless a graph launches them at once.\n  ({LAUNCH_SOURCE})"
         )
 
 
@@ -106,8 +106,9 @@ def _validated(found: Here) -> Iterator[str]:
         yield "More than 100%: what a cache kept did not come from memory."
 
 
-def _time(seconds: float) -> str:
-    return f"{1000 * seconds:,.3g} ms a frame ({1 / seconds:,.0f} frames a second)"
+def _time(seconds: float, most: str = "") -> str:
+    length = f"{1000 * seconds:,.2f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:,.1f} µs"
+    return f"{length} a frame ({most}{1 / seconds:,.0f} frames a second)"
 
 
 def _peaks(peaks: Peaks) -> str:

@@ -29,7 +29,7 @@ def roofline(found: Projection, *, format: ImageFormat = "svg", dark: bool = Fal
         _measured(row[0], found.here, names, theme)
         if found.bound is not None:
             stages = {stage.stage: stage for stage in found.bound.stages}
-            title = f"{found.card.title}, projected: {_time(found.bound.seconds)}"
+            title = f"{found.card.title}, projected: at least {_time(found.bound.seconds)}"
             _bounds(row[1], [stages[name] for name in names], theme, _THICK, pale=True)
             for at, name in enumerate(names):
                 _beside(row[1], at, stages[name].seconds, _time(stages[name].seconds), theme)
@@ -65,6 +65,8 @@ def _bounds(
 ) -> None:
     alpha = 0.55 if pale else 1.0
     arithmetic = [scale * (stage.seconds - stage.waiting) for stage in stages]
+    if pale:
+        axes.barh(range(len(stages)), [scale * stage.seconds for stage in stages], height, color=theme.background)
     axes.barh(range(len(stages)), arithmetic, height, color=theme.first, alpha=alpha)
     memory = [scale * stage.waiting for stage in stages]
     axes.barh(range(len(stages)), memory, height, arithmetic, color=theme.second, alpha=alpha)
