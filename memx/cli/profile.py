@@ -73,10 +73,16 @@ def profile(
     precision: Annotated[
         Precision | None, typer.Option(help="Autocast; none: train.precision.", show_default=False)
     ] = None,
+    card: Annotated[
+        str, typer.Option(help="A card that is not here, whose speed --fps projects; an unknown name lists them.")
+    ] = "rtx_3090",
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with all levels of components.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="A folder for profile.json, and tables and plots of --scaling.", show_default=False),
+        typer.Option(
+            help="A folder for profile.json, roofline.png of --fps, and tables and plots of --scaling.",
+            show_default=False,
+        ),
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -100,6 +106,7 @@ def profile(
         depth=depth,
         device=pick_device(device),
         precision=precision and precision.value,
+        card=card,
         json=json,
         out=out,
     )

@@ -13,12 +13,14 @@ from rich.text import Text
 
 from memx.cli.common import split_overrides
 from memx.cli.plain import mib, plain_table
+from memx.cli.projection import projection_pieces, write_projection
 from memx.cli.scaling import facts_of, memories_of, scaling_pieces, write_scaling
 from memx.engine.checkpoint import load_checkpoint, restore
 from memx.errors import UserError
 from memx.files import write_text
 from memx.models.base import VideoModel
 from memx.models.build import build
+from memx.profile.cards import find_card
 from memx.profile.components import Component
 from memx.profile.run import Arithmetic, Part, Profile, profile
 from memx.profile.scaling import PLACES, Axis, Point, scale
@@ -41,10 +43,12 @@ def run_profile(
     depth: int,
     device: str,
     precision: str | None,
+    card: str,
     json: bool,
     out: Path | None,
 ) -> Profile:
     """Profile the recipe or run that the words name, and print it."""
+    known = find_card(card)
     recipe, model = find_model(words)
     found = profile(
         recipe,
@@ -56,6 +60,7 @@ def run_profile(
         budget=budget,
         device=device,
         precision=precision,
+        card=known,
     )
     grown: dict[Axis, list[Point]] = {}
     if scaling:
@@ -65,6 +70,8 @@ def run_profile(
     text = json_format.dumps(data, indent=2, ensure_ascii=False) + "\n"
     if out is not None:
         write_text(out / "profile.json", text)
+        if found.projection is not None:
+            write_projection(out, found.projection)
         for axis, points in grown.items():
             write_scaling(out, axis, points)
     if json:
@@ -102,7 +109,8 @@ def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | 
         yield arithmetic_table(found.arithmetic, depth)
         yield (
             f"A streamed frame, the second of a clip, and a clip of {found.arithmetic.frames} frames at once; batch 1, "
-            "in evaluation.\nFLOPs: two a multiply-accumulate (MAC), one an elementwise operation."
+            "in evaluation.\nFLOPs: two a multiply-accumulate (MAC), one an elementwise operation.\n"
+            "MiB moved: the inputs that operators read and the results that they write, as eager execution does."
         )
         yield from _checks(found.arithmetic)
     if "fps" in parts:
@@ -118,6 +126,8 @@ def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | 
             f"Medians of a streamed frame, batch 1, together {1000 * sum(found.stages.values()):,.2f} ms while every "
             "component is watched, which takes time itself."
         )
+    if found.projection is not None:
+        yield from projection_pieces(found.projection)
     if "memory" in parts:
         yield ""
         yield memory_table(found)
@@ -128,7 +138,7 @@ def arithmetic_table(found: Arithmetic, depth: int) -> Table:
     """A component a row: parameters, and the arithmetic of a streamed frame and of a clip."""
     table = plain_table("arithmetic")
     table.add_column("component")
-    for column in ("parameters", "M MACs", "M elementwise", "M FLOPs", "share", "clip, M FLOPs"):
+    for column in ("parameters", "M MACs", "M elementwise", "M FLOPs", "share", "MiB moved", "clip, M FLOPs"):
         table.add_column(column, justify="right")
     clip = {component.path: component for component in found.clip.walk()}
     for component, level in _shown(found.frame, depth):
@@ -141,10 +151,11 @@ def arithmetic_table(found: Arithmetic, depth: int) -> Table:
             f"{component.whole.pointwise.total() / 1e6:,.2f}",
             f"{component.whole.flops / 1e6:,.2f}",
             f"{share:.1%}",
+            f"{component.whole.bytes / 2**20:,.2f}",
             f"{clip[component.path].whole.flops / 1e6:,.1f}",
         ]
         name = f"{'  ' * level}{component.name}"
-        table.add_row(name, f"{component.parameters:,}", *(cells if ran else ["not used", "", "", "", ""]))
+        table.add_row(name, f"{component.parameters:,}", *(cells if ran else ["not used", "", "", "", "", ""]))
     return table
 
 

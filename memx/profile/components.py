@@ -66,6 +66,8 @@ class Component:
             "macs": self.whole.macs.total(),
             "pointwise": self.whole.pointwise.total(),
             "flops": self.whole.flops,
+            "bytes": self.whole.bytes,
+            "operators": self.whole.calls.total(),
         }
         if depth == 0:
             return data

@@ -12,9 +12,11 @@ from memx.engine.manifest import device_words, environment
 from memx.memory.base import Memory, Shape
 from memx.models.base import VideoModel
 from memx.models.padding import padded_size
+from memx.profile.cards import Card
 from memx.profile.components import Component, count
 from memx.profile.counters import Other, by_fvcore, by_torch
-from memx.profile.speed import Job, Speed, measure, stage_seconds
+from memx.profile.projection import Projection, count_frame, project
+from memx.profile.speed import Job, Mode, Speed, measure, stage_seconds
 from memx.recipe import Recipe
 
 Part = Literal["flops", "fps", "memory"]
@@ -56,6 +58,7 @@ class Profile:
     arithmetic: Arithmetic | None
     speeds: tuple[Speed, ...]
     stages: dict[str, float]
+    projection: Projection | None = None
 
     def as_dict(self, depth: int | None = None) -> dict[str, Any]:
         """As plain data for JSON; times in milliseconds."""
@@ -77,6 +80,7 @@ class Profile:
             },
             "speed": [_speed(item) for item in self.speeds],
             "stages_ms": {name or "model": 1000 * seconds for name, seconds in self.stages.items()},
+            "projection": self.projection and self.projection.as_dict(),
             "environment": environment(),
         }
 
@@ -92,12 +96,13 @@ def profile(
     budget: float = 10.0,
     device: str = "cpu",
     precision: str | None = None,
+    card: Card | None = None,
 ) -> Profile:
     """Profile a network on random frames of the recipe's size and length, in evaluation mode.
 
     `rounds` clips are timed, or as many as begin within `budget` seconds, for each batch and mode. Times do not depend
-    on what the frames show. `precision` None is the recipe's. Raises UncountedError where a total of the arithmetic
-    would be untrue.
+    on what the frames show. `precision` None is the recipe's. With `card` and times, a streamed frame is projected to
+    it. Raises UncountedError where a total of the arithmetic would be untrue.
     """
     model = model.to(device).eval()
     precision = precision or recipe.train.precision
@@ -107,6 +112,9 @@ def profile(
     job = Job(model, video[:1], recipe.objects, precision)
     jobs = [replace(job, video=video[:batch]) for batch in dict.fromkeys(batches)]
     timed = "fps" in parts or "memory" in parts
+    modes: tuple[Mode, ...] = ("stream", "clip")
+    speeds = [measure(each, mode, rounds=rounds, budget=budget) for each in jobs for mode in modes] if timed else []
+    stages = stage_seconds(job) if "fps" in parts else {}
     return Profile(
         recipe=recipe.name,
         hash=recipe.hash,
@@ -117,20 +125,27 @@ def profile(
         device=device_words(device),
         precision=precision,
         arithmetic=_arithmetic(job) if "flops" in parts else None,
-        speeds=tuple(measure(each, mode, rounds=rounds, budget=budget) for each in jobs for mode in ("stream", "clip"))
-        if timed
-        else (),
-        stages=stage_seconds(job) if "fps" in parts else {},
+        speeds=tuple(speeds),
+        stages=stages,
+        projection=_projection(job, card, speeds, stages, budget) if card is not None and stages else None,
     )
+
+
+def _projection(job: Job, card: Card, speeds: Sequence[Speed], stages: dict[str, float], budget: float) -> Projection:
+    """Of a frame at batch 1, which is timed now if it has not been."""
+    streamed = next((item for item in speeds if (item.mode, item.batch) == ("stream", 1)), None)
+    streamed = streamed or measure(job, "stream", budget=budget)
+    return project(job, card, stages=stages, seconds=streamed.seconds.median)
 
 
 @torch.no_grad()
 def _arithmetic(job: Job) -> Arithmetic:
     state = job.step(0, job.start())
-    frame = job.video[:, min(1, job.video.shape[1] - 1)]
+    at = min(1, job.video.shape[1] - 1)
+    frame = job.video[:, at]
     return Arithmetic(
-        frame=count(job.model, lambda: job.model.step(frame, state)),
-        clip=count(job.model, lambda: job.model(job.video, job.objects)),
+        frame=count_frame(job, at),
+        clip=count(job.model, job.clip),
         frames=job.video.shape[1],
         others=(by_torch(job.model, frame, state), by_fvcore(job.model, frame, state)),
         declared=_declared(job),

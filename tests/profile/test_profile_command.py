@@ -37,7 +37,7 @@ def test_everything_without_an_option(command) -> None:
     ("option", "there", "not_there"),
     [
         ("--flops", "arithmetic", ("frame by frame", "state after")),
-        ("--fps", "where the time goes", ("arithmetic", "state after")),
+        ("--fps", "where the time goes", ("M MACs", "state after")),
         ("--memory", "state after the clip", ("arithmetic", "where the time goes")),
     ],
 )
