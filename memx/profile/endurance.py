@@ -11,7 +11,7 @@ import torch
 
 from memx.memory.state import State
 from memx.models.base import VideoModel
-from memx.profile.resident import allocated_bytes, resident_bytes
+from memx.profile.resident import allocated_bytes, release_freed, resident_bytes
 from memx.profile.scaling import Axis
 from memx.profile.speed import Job
 from memx.profile.timing import Quantiles, in_turns, paired_ratios, synchronise
@@ -98,8 +98,8 @@ def endure(
     if list(places) != sorted(set(places)):
         raise ValueError(f"endure: places must ascend, got {list(places)}")
     for name, make in networks.items():
+        release_freed()
         yield from _along(name, make().to(scene.device).eval(), scene, axis, places, rounds, budget)
-        gc.collect()
 
 
 def _along(

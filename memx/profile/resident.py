@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -21,6 +24,18 @@ def resident_bytes() -> int | None:
     except (OSError, IndexError, ValueError):
         return None
     return resident_pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def release_freed() -> None:
+    """Give back to the system what the C allocator keeps of freed memory, where it is glibc's: see malloc_trim(3).
+
+    What was freed earlier would be taken into use again, and growth up to that much would not show in the resident set.
+    """
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def allocated_bytes(device: torch.device | str) -> int | None:
