@@ -44,7 +44,9 @@ def profile(
     memory: Annotated[bool, typer.Option("--memory", help="Bytes of weights, state and of what a call holds.")] = False,
     scaling: Annotated[
         list[Axis] | None,
-        typer.Option(help="How the memory's cost grows along this axis; may be given again.", show_default=False),
+        typer.Option(
+            help="How memories and networks with them grow along this axis; may be given again.", show_default=False
+        ),
     ] = None,
     beside: Annotated[
         list[str] | None,
@@ -59,7 +61,7 @@ def profile(
     ] = None,
     budget: Annotated[
         float,
-        typer.Option(min=0.1, help="Seconds of timed calls of one mode and batch, or for a memory to reach a place."),
+        typer.Option(min=0.1, help="Seconds of timed calls of one mode and batch, or to reach a place of --scaling."),
     ] = 10.0,
     frames: Annotated[
         int | None, typer.Option(min=2, help="Frames of the clip; none: data.frames.", show_default=False)
@@ -80,7 +82,7 @@ def profile(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A folder for profile.json, roofline.png of --fps, and tables and plots of --scaling.",
+            help="A folder for report.html, profile.json, tables and plots. None: RUN/profile of a run folder.",
             show_default=False,
         ),
     ] = None,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -13,17 +11,17 @@ from rich.text import Text
 
 from memx.cli.common import split_overrides
 from memx.cli.plain import mib, plain_table
-from memx.cli.projection import projection_pieces, write_projection
-from memx.cli.scaling import facts_of, memories_of, scaling_pieces, write_scaling
+from memx.cli.projection import projection_pieces
+from memx.cli.scaling import run_scaling, scaling_pieces
 from memx.engine.checkpoint import load_checkpoint, restore
 from memx.errors import UserError
-from memx.files import write_text
 from memx.models.base import VideoModel
 from memx.models.build import build
 from memx.profile.cards import find_card
 from memx.profile.components import Component
+from memx.profile.report import json_text, profile_data, write_profile
 from memx.profile.run import Arithmetic, Part, Profile, profile
-from memx.profile.scaling import PLACES, Axis, Point, scale
+from memx.profile.scaling import Axis
 from memx.recipe import Recipe
 
 DEFAULT = "gdkvm_camus"
@@ -47,7 +45,7 @@ def run_profile(
     json: bool,
     out: Path | None,
 ) -> Profile:
-    """Profile the recipe or run that the words name, and print it."""
+    """Profile the recipe or run that the words name and print it; a report goes to `out` or into the run's folder."""
     known = find_card(card)
     recipe, model = find_model(words)
     found = profile(
@@ -62,25 +60,29 @@ def run_profile(
         precision=precision,
         card=known,
     )
-    grown: dict[Axis, list[Point]] = {}
-    if scaling:
-        memories, facts = memories_of(recipe, beside), facts_of(recipe, model, device)
-        grown = {axis: list(scale(memories, facts, axis, places or PLACES[axis], budget=budget)) for axis in scaling}
-    data = {**found.as_dict(), "scaling": {axis: [asdict(point) for point in points] for axis, points in grown.items()}}
-    text = json_format.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    if out is not None:
-        write_text(out / "profile.json", text)
-        if found.projection is not None:
-            write_projection(out, found.projection)
-        for axis, points in grown.items():
-            write_scaling(out, axis, points)
+    scalings = run_scaling(
+        recipe, model, scaling, beside=beside, places=places, budget=budget, device=device, precision=precision
+    )
+    folder = out or run_folder(words)
+    page = None if folder is None else write_profile(folder, recipe, found, scalings)
     if json:
-        print(text, end="")
+        print(
+            (page.parent / "profile.json").read_text("utf-8") if page else json_text(profile_data(found, scalings)),
+            end="",
+        )
         return found
     console = Console(highlight=False)
-    for piece in [*pieces(found, parts, depth), *scaling_pieces(grown)]:
+    for piece in [*pieces(found, parts, depth), *scaling_pieces(scalings)]:
         console.print(piece, soft_wrap=isinstance(piece, str))
+    if page is not None:
+        console.print(f"\nreport {page}", soft_wrap=True)
     return found
+
+
+def run_folder(words: Sequence[str]) -> Path | None:
+    """`profile` in the run folder that the words name; None where they name none."""
+    names, _ = split_overrides(words)
+    return Path(names[0]) / "profile" if names and (Path(names[0]) / "recipe.yaml").is_file() else None
 
 
 def find_model(words: Sequence[str]) -> tuple[Recipe, VideoModel]:
@@ -183,13 +185,12 @@ def speed_table(found: Profile) -> Table:
     for column in ("batch", "frames", "ms a frame", "p95", "ms a clip", "frames a second", "n", "first call"):
         table.add_column(column, justify="right")
     for item in found.speeds:
-        scale = 1000 / (1 if item.mode == "stream" else item.frames)
         table.add_row(
             {"stream": "frame by frame", "clip": "clip at once"}[item.mode],
             str(item.batch),
             str(item.frames),
             f"{item.ms_per_frame:,.2f}",
-            f"{scale * item.seconds.p95:,.2f}",
+            f"{item.ms_per_frame_p95:,.2f}",
             f"{item.ms_per_clip:,.1f}",
             f"{item.fps:,.1f}",
             str(item.seconds.count),

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.table import Table
 
 from memx.cli.plain import plain_table
-from memx.files import atomic
 from memx.profile.cards import LAUNCH_SECONDS, LAUNCH_SOURCE, Peaks
 from memx.profile.projection import Here, Projection
 from memx.profile.roofline import Bound, StageBound
-from memx.report.roofline_figures import roofline
 
 
 def projection_pieces(found: Projection) -> Iterator[str | Table]:
@@ -117,9 +114,3 @@ def _peaks(peaks: Peaks) -> str:
         f"products {products} TFLOP/s, elementwise {peaks.vector / 1e12:,.4g} TFLOP/s, "
         f"memory {peaks.bandwidth / 1e9:,.4g} GB/s"
     )
-
-
-def write_projection(folder: Path, found: Projection) -> None:
-    """`roofline.png`."""
-    with atomic(folder / "roofline.png") as part:
-        part.write_bytes(roofline(found, format="png"))

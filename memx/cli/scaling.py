@@ -1,25 +1,23 @@
-"""How memories scale, on the terminal and in files: `memx profile --scaling`."""
+"""How memories and whole networks scale, on the terminal: `memx profile --scaling`."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from rich.table import Table
 
 from memx.cli.plain import mib, plain_table
 from memx.errors import UserError
-from memx.files import atomic, write_text
 from memx.memory.base import Memory
 from memx.models.base import VideoModel
+from memx.models.build import build
 from memx.models.padding import padded_size
-from memx.profile.scaling import UNITS, Axis, Facts, Make, Point
+from memx.profile.endurance import NetworkPoint, Scene, endure
+from memx.profile.scaling import PLACES, UNITS, Axis, Facts, Make, Point, scale
+from memx.profile.verdicts import Scaling
 from memx.recipe import Recipe
 from memx.registry import Part, memories
-from memx.report.scaling_figures import Growth, growth
 
 
 def facts_of(recipe: Recipe, model: VideoModel, device: str) -> Facts:
@@ -52,47 +50,105 @@ def _maker(part: Part) -> Make:
     return lambda facts: part(key_dim=facts.key_dim, value_dim=facts.value_dim, feature_dim=facts.feature_dim)
 
 
-def scaling_pieces(grown: Mapping[Axis, Sequence[Point]]) -> Iterator[str | Table]:
-    """A table an axis."""
-    for axis, points in grown.items():
-        table = plain_table(f"memory against {UNITS[axis]}")
-        table.add_column("memory")
-        for column in (UNITS[axis], "ms a frame", "over the first", "M MACs", "state"):
-            table.add_column(column, justify="right")
-        for point in points:
-            first = next(item for item in points if item.memory == point.memory) is point
-            table.add_row(
-                point.memory if first else "",
-                f"{point.at:,}",
-                "not reached" if point.seconds is None else f"{1000 * point.seconds:,.3f}",
-                "" if point.ratio is None else f"{point.ratio:,.2f} ×",
-                "" if point.macs is None else f"{point.macs / 1e6:,.2f}",
-                "" if point.state_bytes is None else mib(point.state_bytes),
+def networks_of(recipe: Recipe, model: VideoModel, beside: Sequence[str]) -> dict[str, Callable[[], VideoModel]]:
+    """The recipe's network, and the same one with each of these memories instead, with fresh weights."""
+    made: dict[str, Callable[[], VideoModel]] = {recipe.dump()["model"]["memory"]["type"]: lambda: model}
+    for name in beside:
+        other = Recipe.from_dict(recipe.dump(), [f"model.memory={memories[name].name}"])
+        made.setdefault(memories[name].name, partial(build, other))
+    return made
+
+
+def run_scaling(
+    recipe: Recipe,
+    model: VideoModel,
+    axes: Sequence[Axis],
+    *,
+    beside: Sequence[str],
+    places: Sequence[int] | None,
+    budget: float,
+    device: str,
+    precision: str | None,
+) -> list[Scaling]:
+    """Stream the memories alone and whole networks along each axis; the axis `state` is of memories alone."""
+    if not axes:
+        return []
+    facts, alone, whole = (
+        facts_of(recipe, model, device),
+        memories_of(recipe, beside),
+        networks_of(recipe, model, beside),
+    )
+    scene = Scene(recipe.data.channels, recipe.data.size, recipe.objects, device, precision or recipe.train.precision)
+    found: list[Scaling] = []
+    for axis in axes:
+        at = sorted(set(places or PLACES[axis]))
+        points = list(scale(alone, facts, axis, at, budget=budget))
+        networks = [] if axis == "state" else list(endure(whole, scene, axis, at, budget=budget))
+        found.append(Scaling(axis, points, networks))
+    return found
+
+
+def scaling_pieces(scalings: Sequence[Scaling]) -> Iterator[str | Table]:
+    """A table an axis of the networks and one of the memories, each with a sentence a memory below."""
+    for item in scalings:
+        said = item.sentences()
+        if item.networks:
+            yield ""
+            yield network_table(item)
+            yield (
+                "One streamed frame of the whole network, batch 1. A place is timed in turns with the first; "
+                "resident: what the process holds."
             )
+            yield from said["networks"]
         yield ""
-        yield table
+        yield memory_table(item)
         yield (
             "One streamed frame of the memory alone, batch 1: write and read. Places are timed in turns; "
             "the ratio is of frames in the same round."
         )
+        yield from said["memories"]
 
 
-def write_scaling(folder: Path, axis: Axis, points: Sequence[Point]) -> None:
-    """`scaling_<axis>.csv` and `scaling_<axis>.png`; what was not reached is empty in the table."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Point)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(point) for point in points)
-    write_text(folder / f"scaling_{axis}.csv", text.getvalue())
-    names = dict.fromkeys(point.memory for point in points)
-    reached = {name: [p for p in points if p.memory == name and p.seconds is not None] for name in names}
-    quantities: dict[str, Callable[[Point], float]] = {
-        "ms a frame": lambda point: 1000 * (point.seconds or 0.0),
-        "state, KiB": lambda point: (point.state_bytes or 0) / 1024,
-    }
-    panels = {
-        title: {name: Growth([p.at for p in points], [value(p) for p in points]) for name, points in reached.items()}
-        for title, value in quantities.items()
-    }
-    with atomic(folder / f"scaling_{axis}.png") as part:
-        part.write_bytes(growth(panels, axis=UNITS[axis], format="png"))
+def network_table(found: Scaling) -> Table:
+    """A network and place a row: time, ratio to the first, state, and what process and device hold."""
+    table = plain_table(f"network against {UNITS[found.axis]}")
+    table.add_column("network with")
+    device = any(point.allocated_bytes is not None for point in found.networks)
+    for column in (UNITS[found.axis], "ms a frame", "over the first", "state", "resident", *["on the device"] * device):
+        table.add_column(column, justify="right")
+    for point, name in zip(found.networks, _once(found.networks), strict=True):
+        held = [point.resident_bytes, *[point.allocated_bytes] * device]
+        table.add_row(
+            name,
+            f"{point.at:,}",
+            "not reached" if point.seconds is None else f"{1000 * point.seconds:,.3f}",
+            "" if point.ratio is None else f"{point.ratio:,.2f} ×",
+            *("" if count is None else mib(count) for count in (point.state_bytes, *held)),
+        )
+    return table
+
+
+def memory_table(found: Scaling) -> Table:
+    """A memory and place a row."""
+    table = plain_table(f"memory against {UNITS[found.axis]}")
+    table.add_column("memory")
+    for column in (UNITS[found.axis], "ms a frame", "over the first", "M MACs", "state"):
+        table.add_column(column, justify="right")
+    for point, name in zip(found.memories, _once(found.memories), strict=True):
+        table.add_row(
+            name,
+            f"{point.at:,}",
+            "not reached" if point.seconds is None else f"{1000 * point.seconds:,.3f}",
+            "" if point.ratio is None else f"{point.ratio:,.2f} ×",
+            "" if point.macs is None else f"{point.macs / 1e6:,.2f}",
+            "" if point.state_bytes is None else mib(point.state_bytes),
+        )
+    return table
+
+
+def _once(points: Sequence[Point] | Sequence[NetworkPoint]) -> Iterator[str]:
+    """The memory of each point, where it is another than the one before's."""
+    before = ""
+    for point in points:
+        yield "" if point.memory == before else point.memory
+        before = point.memory

@@ -20,7 +20,8 @@ from memx.recipe import Recipe
 @dataclass(frozen=True)
 class RunFolder:
     """A folder with `recipe.yaml` (filled), `manifest.json`, `model.safetensors` (the best weights), `last/` (what a
-    run resumes from), `history.csv`, `report.html` and, once evaluated, `eval/<split>/`."""
+    run resumes from), `history.csv`, `report.html` and, once evaluated, `eval/<split>/`, once
+    profiled, `profile/`."""
 
     path: Path
 

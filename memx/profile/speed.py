@@ -91,6 +91,11 @@ class Speed:
         return 1000 * self.seconds.median / (1 if self.mode == "stream" else self.frames)
 
     @property
+    def ms_per_frame_p95(self) -> float:
+        """The 95th percentile of the same."""
+        return 1000 * self.seconds.p95 / (1 if self.mode == "stream" else self.frames)
+
+    @property
     def ms_per_clip(self) -> float:
         """Median milliseconds a clip."""
         return 1000 * self.seconds.median * (self.frames if self.mode == "stream" else 1)

@@ -21,10 +21,10 @@ from memx.profile.cards import CARDS, LAUNCH_SECONDS, Peaks, card_of, find_card
 from memx.profile.components import Component
 from memx.profile.measured_peaks import Measured, measure_peaks
 from memx.profile.projection import Projection, count_frame, project
+from memx.profile.projection_figure import roofline
 from memx.profile.roofline import bound, formats
 from memx.profile.speed import Job
 from memx.recipe import Recipe
-from memx.report.roofline_figures import roofline
 
 TINY = ["gdkvm_phantom", "data.size=32", "data.frames=2", "train.batch=2"]
 PEAKS = Peaks({"fp32": 4.0, "bf16": 16.0}, 2.0, 8.0)

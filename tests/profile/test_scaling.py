@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -64,22 +65,30 @@ def test_what_is_over_the_budget_is_not_reached() -> None:
 
 def test_the_command_writes_tables_and_plots(command, tmp_path: Path) -> None:
     words = ["gdkvm_phantom", "data.size=32", "--scaling", "frames", "--scaling", "state", "--beside", "softmax"]
-    status, out, err = command("profile", *words, "--place", "2", "--place", "4", "--out", tmp_path / "out")
+    status, out, err = command("profile", *words, "--place", "4", "--place", "2", "--out", tmp_path / "out")
     assert status == 0, err
     assert "memory against frames seen" in out
     assert "memory against key channels" in out
+    assert "network against frames seen" in out
+    assert "network against key channels" not in out
+    assert re.search(r"\nsoftmax: frame 4 costs .* frame 2, state grows by .* a frame to .*: grows\n", out)
     assert "arithmetic" not in out
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {
         "profile.json",
-        *(f"scaling_{axis}.{end}" for axis in ("frames", "state") for end in ("csv", "png")),
+        "report.html",
+        *(f"scaling_{axis}.{end}" for axis in ("frames", "frames_networks", "state") for end in ("csv", "png")),
     }
     with (tmp_path / "out" / "scaling_frames.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["memory"], row["at"]) for row in rows] == [
         (name, place) for name in ("gated_delta", "softmax") for place in ("2", "4")
     ]
-    assert len(json.loads((tmp_path / "out" / "profile.json").read_text())["scaling"]["state"]) == 4
+    data = json.loads((tmp_path / "out" / "profile.json").read_text())
+    assert len(data["scaling"]["state"]) == 4
+    networks = data["scaling_networks"]["frames"]
+    assert [(point["memory"], point["at"]) for point in networks] == [(row["memory"], int(row["at"])) for row in rows]
+    assert data["scaling_networks"]["state"] == []
 
 
 def test_an_unknown_memory_is_refused(command) -> None:

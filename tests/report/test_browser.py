@@ -307,10 +307,36 @@ def report(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
             return run_prediction(run().path, [str(clip)], out, [], True, "cpu")[1]
         if kind == "inspection":
             return run_inspection(run().path, clip, out, [], True, 0, False, "cpu")[1]
+        if kind == "profile":
+            return profiled(run(), out)
         assert kind == "reproduction"
         return reproduction(out)
 
     return make
+
+
+def profiled(run: Any, out: Path) -> Path:
+    """The profile of a run, with every part and an axis."""
+    from memx.cli.profiling import run_profile
+    from memx.profile.run import PARTS
+
+    run_profile(
+        [str(run.path)],
+        parts=PARTS,
+        scaling=["frames"],
+        beside=["softmax"],
+        places=[2, 4, 10**6],
+        budget=0.3,
+        frames=2,
+        batches=[1, 2],
+        rounds=1,
+        depth=1,
+        device="cpu",
+        precision=None,
+        json=False,
+        out=out,
+    )
+    return out / "report.html"
 
 
 def reproduction(out: Path) -> Path:
@@ -342,6 +368,8 @@ HOLDS = {
     "evaluation": "document.querySelectorAll('video').length > 1 && document.images.length > 3",
     "prediction": "document.querySelector('video')",
     "inspection": "document.querySelectorAll('picture.scroll').length > 2",
+    "profile": "document.querySelectorAll('picture:not(.scroll) source').length > 2 && "
+    "document.querySelectorAll('picture.scroll').length > 2",
     "reproduction": "[...document.querySelectorAll('.scroll')].some(x => x.scrollWidth > x.clientWidth)",
 }
 

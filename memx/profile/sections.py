@@ -1,0 +1,294 @@
+"""What a profile's page shows, each section from one part of what was measured; what was not asked for has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from memx.profile.drawing import Drawing
+from memx.profile.endurance import NetworkPoint
+from memx.profile.projection import Projection
+from memx.profile.projection_figure import roofline
+from memx.profile.run import Arithmetic, Profile
+from memx.profile.scaling import UNITS, Axis, Point
+from memx.profile.verdicts import WITHIN, Scaling, verdicts
+from memx.report.html import Section, Table, Tile, Tiles
+from memx.report.profile_figures import Cost, Time, bytes_held, component_costs, frame_times, time_shares
+from memx.report.scaling_figures import Growth, growth
+from memx.report.words import mib, millions, short_bytes, times
+
+MODES = {"stream": "frame by frame", "clip": "clip at once"}
+BETWEEN = "(between them)"
+
+
+def profile_sections(found: Profile, scalings: Sequence[Scaling] = ()) -> Iterator[Section | Drawing]:
+    """All sections, from what a reader comes for to the tables: a part that is new is one more line here."""
+    yield glance(found)
+    yield from arithmetic_sections(found.arithmetic)
+    yield from speed_sections(found)
+    yield from projection_sections(found.projection)
+    yield from memory_sections(found)
+    for scaling in scalings:
+        yield from scaling_sections(scaling)
+
+
+def glance(found: Profile) -> Tiles:
+    """Parameters, arithmetic of a frame, time of a frame and of a clip, peak and state, as far as they are known."""
+    tiles = [Tile("Parameters", millions(found.parameters), short_bytes(found.parameter_bytes))]
+    if found.arithmetic is not None:
+        whole = found.arithmetic.frame.whole
+        tiles.append(Tile("FLOPs a frame", millions(whole.flops), f"{millions(whole.macs.total())} MACs"))
+    if found.speeds:
+        smallest = min(item.batch for item in found.speeds)
+        for item in (item for item in found.speeds if item.batch == smallest):
+            label = "Frames a second" + f", {_clips(item.batch)}" * (item.batch > 1)
+            tiles.append(Tile(label, f"{item.fps:,.1f}", f"{MODES[item.mode]}, {item.ms_per_frame:,.2f} ms each"))
+        stream = next(item for item in found.speeds if (item.mode, item.batch) == ("stream", smallest))
+        tiles.append(Tile("Peak of a frame", short_bytes(stream.peak_bytes), "beyond weights and input"))
+        tiles.append(Tile("State", short_bytes(stream.state_bytes), f"after {stream.frames} frames"))
+    height, width = found.size
+    objects = f"{found.objects} object{'s' * (found.objects > 1)}"
+    note = f"Random frames of {height} × {width}, {objects}, {found.precision}, in evaluation mode, on {found.device}."
+    return Tiles("At a glance", tiles, note)
+
+
+def arithmetic_sections(found: Arithmetic | None) -> Iterator[Section | Drawing]:
+    """A figure and a table of the network's own parts, and what other counters say."""
+    if found is None:
+        return
+    parts = [part for part in found.frame.parts if part.parameters or part.whole.flops]
+    costs = [Cost(p.name, p.whole.macs.total(), p.whole.pointwise.total(), p.parameters) for p in parts]
+    own = found.frame.own
+    if own.flops:
+        costs.append(Cost(BETWEEN, own.macs.total(), own.pointwise.total(), 0))
+    whole = found.frame.whole
+    most = max(costs, key=lambda cost: 2 * cost.macs + cost.elementwise)
+    yield Drawing(
+        "arithmetic",
+        "Arithmetic and parameters by component",
+        partial(component_costs, costs),
+        f"Bars: FLOPs of a streamed frame and parameters of {len(costs)} components; {most.name} has most FLOPs",
+        "One streamed frame, the second of a clip, batch 1. A multiply-accumulate (MAC) counts two FLOPs, an "
+        "elementwise operation one.",
+        wide=True,
+    )
+    clip = {component.path: component.whole for component in found.clip.walk()}
+    rows = [
+        [
+            part.name if part.ran or part.whole.flops else f"{part.name}\nnot used",
+            f"{part.parameters:,}",
+            *(f"{n / 1e6:,.2f}" for n in (part.whole.macs.total(), part.whole.pointwise.total(), part.whole.flops)),
+            f"{part.whole.flops / whole.flops:.1%}",
+            f"{clip[part.path].flops / 1e6:,.1f}",
+        ]
+        for part in (found.frame, *parts)
+    ]
+    columns = ["Component", "Parameters", "M MACs", "M elementwise", "M FLOPs", "Share", "Clip, M FLOPs"]
+    yield Table("Arithmetic", columns, rows, f"Of a streamed frame, and of a clip of {found.frames} frames at once.")
+    ours = whole.macs.total()
+    others = [["memx", f"{ours / 1e6:,.2f} M\nevery operator, in the component that called it"]]
+    for other in found.others:
+        difference = f"{(other.macs - ours) / 1e6:+,.2f}".replace("-", "−")
+        others.append([other.tool, f"{other.macs / 1e6:,.2f} M ({difference})\n{other.says}"])
+    yield Table("What other counters say", ["Tool", "MACs"], others, "Of the same streamed frame.", words=True)
+
+
+def speed_sections(found: Profile) -> Iterator[Section | Drawing]:
+    """Times by mode and batch, and the share of each component."""
+    if not found.stages:
+        return
+    items = [
+        Time(f"{MODES[s.mode]}\n{_clips(s.batch)}", s.ms_per_frame, s.ms_per_frame_p95, f"{s.fps:,.1f} frames/s")
+        for s in found.speeds
+    ]
+    fastest = max(found.speeds, key=lambda item: item.fps)
+    yield Drawing(
+        "speed",
+        "Time a frame",
+        partial(frame_times, items),
+        f"Bars: median milliseconds a frame in {len(items)} modes; most frames a second: {fastest.fps:,.1f}",
+        "A batch takes all its clips' frames together; frames a second count each.",
+    )
+    stages = {name or BETWEEN: 1000 * seconds for name, seconds in found.stages.items()}
+    slowest = max(stages, key=stages.__getitem__)
+    yield Drawing(
+        "stages",
+        "Where the time goes",
+        partial(time_shares, stages),
+        f"Bars: milliseconds of each component in a streamed frame; {slowest} takes most",
+        f"Medians of a streamed frame, batch 1, together {sum(stages.values()):,.2f} ms while every component is "
+        "watched, which takes time itself.",
+    )
+    rows = [
+        [
+            MODES[s.mode],
+            f"{s.batch}",
+            f"{s.frames}",
+            f"{s.ms_per_frame:,.2f}",
+            f"{s.ms_per_frame_p95:,.2f}",
+            f"{s.ms_per_clip:,.1f}",
+            f"{s.fps:,.1f}",
+            f"{s.seconds.count}",
+            f"{1000 * s.first:,.1f}",
+        ]
+        for s in found.speeds
+    ]
+    columns = ["Mode", "Batch", "Frames", "ms a frame", "p95", "ms a clip", "Frames a second", "n", "First call, ms"]
+    note = (
+        "Frame by frame, every frame is timed by itself; a clip at once is one call. The device is waited for. "
+        "The first call, which warms up, is in no other figure; n calls are."
+    )
+    yield Table("Speed", columns, rows, note)
+
+
+def projection_sections(found: Projection | None) -> Iterator[Section | Drawing]:
+    """A card that is not here: the bound of a streamed frame, beside what the device at hand makes of its own."""
+    if found is None:
+        return
+    if found.bound is None:
+        title, alt = "Measured and bound", f"Bars: times of the stages on {found.here.device} and their bounds"
+        note = f"{found.card.title} is the device at hand; nothing is projected."
+    else:
+        least = f"{1000 * found.bound.seconds:,.2f} ms"
+        title = f"{found.card.title}, projected"
+        alt = f"Bars: stages measured on {found.here.device}, and projected to {found.card.title}: at least {least}"
+        note = (
+            f"Projected, not measured: a frame takes at least {least} at the card's published peaks "
+            f"({found.card.source}), {found.bound.whole.calls:,} launches not counted. The device at hand reaches "
+            f"{found.here.share:.0%} of its own bound, from measured peaks."
+        )
+    yield Drawing("roofline", title, partial(roofline, found), alt, note, wide=True)
+
+
+def memory_sections(found: Profile) -> Iterator[Section | Drawing]:
+    """Bytes of weights, of what a call holds at most, and of the state."""
+    if not found.speeds:
+        return
+    short = {"stream": "a frame", "clip": "a clip"}
+    groups = {
+        "weights": {"": float(found.parameter_bytes)},
+        "peak": {f"{short[s.mode]}, {_clips(s.batch)}": float(s.peak_bytes) for s in found.speeds},
+        "state": {_clips(s.batch): float(s.state_bytes) for s in found.speeds if s.mode == "stream"},
+    }
+    largest = max(found.speeds, key=lambda item: item.peak_bytes)
+    yield Drawing(
+        "memory",
+        "Memory",
+        partial(bytes_held, groups),
+        f"Dots: bytes of weights, peaks and states; the largest peak is {mib(largest.peak_bytes)}",
+        "Peak: the most that tensors held at once beyond input and weights. "
+        f"State: after {largest.frames} frames, of all clips of the batch.",
+    )
+
+
+def scaling_sections(found: Scaling) -> Iterator[Section | Drawing]:
+    """One axis: the networks' sentences, curves and table, then the memories'."""
+    unit = UNITS[found.axis]
+    if found.networks:
+        yield verdict_tiles(f"Networks against {unit}", found.axis, found.networks)
+        yield from _curves(f"scaling_{found.axis}_networks", "Networks", unit, found.networks, _OF_NETWORKS)
+        yield _network_table(f"Networks against {unit}: figures", unit, found.networks)
+    if found.memories:
+        yield verdict_tiles(f"Memories alone against {unit}", found.axis, found.memories)
+        yield from _curves(f"scaling_{found.axis}", "Memories alone", unit, found.memories, _OF_MEMORIES)
+        yield _memory_table(f"Memories alone against {unit}: figures", unit, found.memories)
+
+
+def verdict_tiles(title: str, axis: Axis, points: Sequence[Point] | Sequence[NetworkPoint]) -> Tiles:
+    """A tile a memory: what was found, and the figures that say so."""
+    tiles = [
+        Tile(item.memory, item.found, "; ".join(filter(None, [item.facts, item.missed])))
+        for item in verdicts(axis, points)
+    ]
+    return Tiles(title, tiles, _FLAT if axis == "frames" else "")
+
+
+_FLAT = f"Flat: at most {WITHIN:.0%} more time and resident memory, and not a byte more state."
+_OF_NETWORKS = (
+    "One streamed frame of the whole network, batch 1. Each place is timed in turns with the first one, and the ratio "
+    "is of frames in the same round. The curves of time are the first place's time times that ratio, so that the load "
+    "of the machine at another time does not bend them. Resident memory is all that the process holds."
+)
+_OF_MEMORIES = (
+    "One streamed frame of the memory alone, batch 1: write and read. Places are timed in turns, and the ratio is of "
+    "frames in the same round; the curves of time are the first place's time times that ratio."
+)
+
+
+def _curves(
+    name: str, kind: str, unit: str, points: Sequence[Point] | Sequence[NetworkPoint], note: str
+) -> Iterator[Drawing]:
+    """What grows, where anything was reached."""
+    panels = growth_panels(points)
+    if panels:
+        memories = ", ".join(dict.fromkeys(point.memory for point in points))
+        alt = f"Curves over {unit} of {memories}: {', '.join(panels)}"
+        yield Drawing(name, f"{kind} against {unit}: curves", partial(growth, panels, axis=unit), alt, note, wide=True)
+
+
+def growth_panels(points: Sequence[Point] | Sequence[NetworkPoint]) -> dict[str, dict[str, Growth]]:
+    """What grows, a panel each: time, state, and what the process or the device holds; empty where nothing was
+    reached. Time is that of the first place times the ratio."""
+    first = {point.memory: 1000 * point.seconds for point in reversed(points) if point.seconds is not None}
+    quantities = {
+        "ms a frame": lambda p: None if p.ratio is None else first[p.memory] * p.ratio,
+        "state, MiB": lambda p: None if p.state_bytes is None else p.state_bytes / 2**20,
+        "resident memory, MiB": lambda p: _mebi(p, "resident_bytes"),
+        "on the device, MiB": lambda p: _mebi(p, "allocated_bytes"),
+    }
+    panels: dict[str, dict[str, Growth]] = {}
+    for title, value in quantities.items():
+        lines: dict[str, tuple[list[int], list[float]]] = {}
+        for point in points:
+            found = value(point)
+            if found:  # a state of no bytes has no place on a logarithmic axis
+                places, values = lines.setdefault(point.memory, ([], []))
+                places.append(point.at)
+                values.append(found)
+        if lines:
+            panels[title] = {name: Growth(*line) for name, line in lines.items()}
+    return panels
+
+
+def _mebi(point: Point | NetworkPoint, name: str) -> float | None:
+    count = getattr(point, name, None)
+    return None if count is None else count / 2**20
+
+
+def _network_table(title: str, unit: str, points: Sequence[NetworkPoint]) -> Table:
+    device = any(point.allocated_bytes is not None for point in points)
+    columns = ["Memory", unit.capitalize(), "ms a frame", "Over the first", "State", "Resident memory"]
+    rows = [
+        [
+            point.memory,
+            f"{point.at:,}",
+            f"{1000 * point.seconds:,.3f}" if point.seconds is not None else "not reached\n" + point.missed,
+            *(
+                "–" if value is None else form(value)
+                for value, form in ((point.ratio, times), (point.state_bytes, mib))
+            ),
+            "–" if point.resident_bytes is None else mib(point.resident_bytes),
+            *(["–" if point.allocated_bytes is None else mib(point.allocated_bytes)] * device),
+        ]
+        for point in points
+    ]
+    return Table(title, columns + ["On the device"] * device, rows)
+
+
+def _memory_table(title: str, unit: str, points: Sequence[Point]) -> Table:
+    rows = [
+        [
+            point.memory,
+            f"{point.at:,}",
+            "not reached" if point.seconds is None else f"{1000 * point.seconds:,.3f}",
+            "–" if point.ratio is None else times(point.ratio),
+            "–" if point.macs is None else f"{point.macs / 1e6:,.2f}",
+            "–" if point.state_bytes is None else mib(point.state_bytes),
+        ]
+        for point in points
+    ]
+    return Table(title, ["Memory", unit.capitalize(), "ms a frame", "Over the first", "M MACs", "State"], rows)
+
+
+def _clips(batch: int) -> str:
+    return f"{batch} clip{'s' * (batch > 1)}"
