@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from memx.cli.bench_recipes import COMMAND, RecipesByDefault, recipes
 from memx.cli.common import Device, Overrides
 
-app = typer.Typer(help="Measure speed and memory.", no_args_is_help=True)
+app = typer.Typer(cls=RecipesByDefault, help="Measure speed and memory.", no_args_is_help=True)
+app.command(COMMAND)(recipes)
 
 
 class What(StrEnum):
@@ -33,7 +35,7 @@ class DType(StrEnum):
 
 @app.callback()
 def bench() -> None:
-    """Measure speed and memory."""
+    """Measure speed and memory. Words that are no command name recipes and runs, as for `memx bench recipes`."""
 
 
 @app.command()
