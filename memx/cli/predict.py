@@ -22,6 +22,9 @@ def predict(
     crop: Annotated[
         str, typer.Option(help="auto: show the model the ultrasound sector only | none: the whole frame")
     ] = "auto",
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Run the network as it was trained, without making it fast first.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Segment clips: masks in the clip's own kind, an overlay video, the area curve, ED, ES and EF, and a report."""
@@ -34,7 +37,11 @@ def predict(
     if crop not in ("auto", "none"):
         raise UserError(unknown("crop", crop, ["auto", "none"]))
     inputs, overrides = split_overrides(words)
-    predictions, report = run_prediction(run, inputs, out, overrides, crop == "auto", pick_device(device))
+    predictions, report = run_prediction(
+        run, inputs, out, overrides, crop == "auto", pick_device(device), fast=not plain
+    )
     console = Console(highlight=False)
     console.print(prediction_table(predictions))
+    for sentence in predictions[0].network:
+        console.print(sentence, soft_wrap=True)
     console.print(f"report {report}", soft_wrap=True)

@@ -78,6 +78,9 @@ def profile(
     card: Annotated[
         str, typer.Option(help="A card that is not here, whose speed --fps projects; an unknown name lists them.")
     ] = "rtx_3090",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Let torch.compile make the optimised network's step; takes a minute.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with all levels of components.")] = False,
     out: Annotated[
         Path | None,
@@ -109,6 +112,7 @@ def profile(
         device=pick_device(device),
         precision=precision and precision.value,
         card=card,
+        compile=compile,
         json=json,
         out=out,
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from memx.cli.common import split_overrides
+from memx.cli.fast import fast_pieces
 from memx.cli.plain import mib, plain_table
 from memx.cli.projection import projection_pieces
 from memx.cli.scaling import run_scaling, scaling_pieces
@@ -19,6 +21,7 @@ from memx.models.base import VideoModel
 from memx.models.build import build
 from memx.profile.cards import find_card
 from memx.profile.components import Component
+from memx.profile.fresh import settle
 from memx.profile.report import json_text, profile_data, write_profile
 from memx.profile.run import Arithmetic, Part, Profile, profile
 from memx.profile.scaling import Axis
@@ -42,6 +45,7 @@ def run_profile(
     device: str,
     precision: str | None,
     card: str,
+    compile: bool,
     json: bool,
     out: Path | None,
 ) -> Profile:
@@ -59,6 +63,7 @@ def run_profile(
         device=device,
         precision=precision,
         card=known,
+        compile=compile,
     )
     scalings = run_scaling(
         recipe, model, scaling, beside=beside, places=places, budget=budget, device=device, precision=precision
@@ -95,7 +100,11 @@ def find_model(words: Sequence[str]) -> tuple[Recipe, VideoModel]:
         recipe, tensors = load_checkpoint(Path(name), overrides)
         return recipe, restore(recipe, tensors, name)
     recipe = Recipe.load(name, overrides)
-    return recipe, build(recipe)
+    model = build(recipe)
+    generator = torch.Generator().manual_seed(0)
+    video = torch.rand(1, 2, recipe.data.channels, *recipe.data.size, generator=generator)
+    settle(model, video, recipe.objects)
+    return recipe, model
 
 
 def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | Table]:
@@ -128,6 +137,8 @@ def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | 
             f"Medians of a streamed frame, batch 1, together {1000 * sum(found.stages.values()):,.2f} ms while every "
             "component is watched, which takes time itself."
         )
+    if found.fast is not None:
+        yield from fast_pieces(found.fast)
     if found.projection is not None:
         yield from projection_pieces(found.projection)
     if "memory" in parts:

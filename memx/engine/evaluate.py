@@ -14,13 +14,14 @@ from memx.data.dataset import with_channels
 from memx.data.resample import resize_clip
 from memx.data.sampling import sample_frames
 from memx.engine.datasets import find_cases
-from memx.engine.segment import inference_precision, label_map
+from memx.engine.segment import label_map
 from memx.engine.worst_clips import WorstClips
 from memx.metrics.overlap import dice
 from memx.metrics.protocol import Pair, Protocol
 from memx.metrics.scores import Scores
 from memx.models.base import VideoModel
 from memx.models.output import Output
+from memx.models.precision import inference_precision
 from memx.recipe import Recipe
 from memx.report.shown_clip import ShownClip
 

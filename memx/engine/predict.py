@@ -33,6 +33,7 @@ class Prediction:
     ed, es       frames of the largest and the smallest volume, or None when the structure was never found
     ef           ejection fraction with its method, or None with the reason in `ef_note`
     crop         rows and columns of the frame that the model was shown: top, bottom, left, right
+    network      what was done to the network to make it fast, or why it was not
     """
 
     name: str
@@ -55,6 +56,7 @@ class Prediction:
     masks: Path
     overlay: Path
     notes: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
 
     @property
     def curves(self) -> list[Curve]:
@@ -71,12 +73,14 @@ def predict_clip(
     *,
     device: str = "cpu",
     crop: Literal["auto", "none"] = "auto",
+    network: Sequence[str] = (),
     on_frame: Callable[[], Any] = lambda: None,
 ) -> Prediction:
     """Segment one clip and write masks (in the clip's own kind), overlay video, curve and summary into `folder`.
 
     The clip is decoded and written one frame at a time; what is kept is the model's state and two numbers a frame.
     With `crop="auto"` the model is shown the ultrasound sector only, as in training; masks are written at full size.
+    `network` is what the summary says of how the model was made fast.
     """
     box = shown_box(stream, crop)
     structures = recipe.data.structures
@@ -132,6 +136,7 @@ def predict_clip(
         masks=writer.path,
         overlay=overlay,
         notes=stream.notes,
+        network=tuple(network),
     )
     _write_curve(prediction, folder / "curve.csv")
     _draw_curves(prediction, folder / "curve.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from memx.data.streams import Stream, sector_box
 from memx.memory.state import State
 from memx.models.base import VideoModel
 from memx.models.output import Output
+from memx.models.precision import inference_precision
 from memx.recipe import Recipe
 
 Box = tuple[int, int, int, int]
@@ -51,16 +53,24 @@ def segment_stream(
     top, bottom, left, right = box
     state = model.init_state(1, recipe.objects, device=device)
     for frame in stream:
-        image = with_channels(frame[None], recipe.data.channels)
-        shown = functional.interpolate(
-            image[..., top:bottom, left:right], size=recipe.data.size, mode="bilinear", antialias=True
-        )
         with torch.no_grad(), inference_precision(device, recipe.train.precision):
-            output, state = model.step(shown.clamp(0, 1).to(device), state)
+            output, state = model.step(as_shown(frame, recipe, box).to(device), state)
             found = label_map(output.logits, (bottom - top, right - left))[0].cpu().numpy()
         labels = np.zeros(stream.size, dtype=np.int64)
         labels[top:bottom, left:right] = found
         yield SegmentedFrame(frame, labels, output, state)
+
+
+def as_shown(frame: Float[Tensor, "c y x"], recipe: Recipe, box: Box) -> Float[Tensor, "1 c y x"]:
+    """A frame of a clip on disk as the model sees it: its part within the box, at the recipe's size."""
+    top, bottom, left, right = box
+    image = with_channels(frame[None], recipe.data.channels)[..., top:bottom, left:right]
+    return functional.interpolate(image, size=recipe.data.size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def first_frames(stream: Stream, recipe: Recipe, box: Box, count: int) -> Float[Tensor, "1 t c y x"]:
+    """The first frames of a clip on disk as the model sees them, as a clip; fewer where the clip is shorter."""
+    return torch.stack([as_shown(frame, recipe, box) for frame in islice(stream, count)], dim=1)
 
 
 def label_map(logits: Float[Tensor, "n c y x"], size: tuple[int, int]) -> Int[Tensor, "n Y X"]:
@@ -72,11 +82,3 @@ def label_map(logits: Float[Tensor, "n c y x"], size: tuple[int, int]) -> Int[Te
     if probabilities.shape[-2:] != size:
         probabilities = functional.interpolate(probabilities, size=size, mode="bilinear", align_corners=False)
     return probabilities.argmax(dim=1)
-
-
-def inference_precision(device: str, precision: str) -> torch.autocast:
-    """Autocast for inference as the recipe's `train.precision` says."""
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    return torch.autocast(
-        torch.device(device).type, dtype=dtype if precision != "fp32" else torch.bfloat16, enabled=precision != "fp32"
-    )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from memx.memory.state import State
 from memx.models.output import Output
+
+if TYPE_CHECKING:
+    from memx.models.optimize import Optimized
 
 
 class VideoModel(nn.Module):
@@ -52,3 +57,21 @@ class VideoModel(nn.Module):
     ) -> tuple[Output, State]:
         """Segment the next frame; returns its output and the state to go on with."""
         raise NotImplementedError(f"{type(self).__name__} must define step")
+
+    def optimize(
+        self,
+        video: Float[Tensor, "b t c y x"],
+        objects: int = 1,
+        *,
+        precision: str = "fp32",
+        compile: bool = False,
+        tolerance: float = 1e-3,
+    ) -> Optimized:
+        """The same network in the form that runs fastest where `video` is, held to this one's masks on it.
+
+        `.model` of the result is this network where that was refused, and `.sentences()` say what was done or why not.
+        A few frames like those that will be segmented are enough. See memx.models.optimize.
+        """
+        from memx.models.optimize import optimize
+
+        return optimize(self, video, objects, precision=precision, compile=compile, tolerance=tolerance)

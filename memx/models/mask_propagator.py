@@ -160,8 +160,7 @@ class MaskPropagator(VideoModel):
 
         self.sensory = self.sensory_head = None
         if sensory is not None:
-            *coarse, finest = self.decoder.channels
-            facts = {"value_dim": value_dim, "sensory_dim": sensory_dim, "decoder_channels": (*coarse, finest + 1)}
+            facts = {"value_dim": value_dim, "sensory_dim": sensory_dim, "decoder_channels": self.decoder.channels}
             self.sensory = build_part(sensory, **facts)
             self.sensory_head = SensoryHead(sensory_dim, pixel_dim) if auxiliary else None
 
@@ -278,8 +277,7 @@ class MaskPropagator(VideoModel):
         masks = logits.softmax(dim=1)[:, 1:]
 
         if self.sensory is not None:
-            finest = torch.cat([maps[-1], object_logits[:, :, None]], dim=2)
-            sensory = self.sensory.see_decoder(sensory, (*maps[:-1], finest))
+            sensory = self.sensory.see_decoder(sensory, maps, object_logits)
             state = state.replace(sensory=sensory)
         if self.pixel_pairing == "previous":
             state = state.replace(pixel=frame.pixel.to(state.pixel.dtype), seen=torch.ones_like(state.seen))

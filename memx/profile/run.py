@@ -15,6 +15,7 @@ from memx.models.padding import padded_size
 from memx.profile.cards import Card
 from memx.profile.components import Component, count
 from memx.profile.counters import Other, by_fvcore, by_torch
+from memx.profile.fast import Fast, compare
 from memx.profile.projection import Projection, count_frame, project
 from memx.profile.speed import Job, Mode, Speed, measure, stage_seconds
 from memx.recipe import Recipe
@@ -59,6 +60,7 @@ class Profile:
     speeds: tuple[Speed, ...]
     stages: dict[str, float]
     projection: Projection | None = None
+    fast: Fast | None = None
 
     def as_dict(self, depth: int | None = None) -> dict[str, Any]:
         """As plain data for JSON; times in milliseconds."""
@@ -80,6 +82,7 @@ class Profile:
             },
             "speed": [_speed(item) for item in self.speeds],
             "stages_ms": {name or "model": 1000 * seconds for name, seconds in self.stages.items()},
+            "optimised": self.fast and self.fast.as_dict(),
             "projection": self.projection and self.projection.as_dict(),
             "environment": environment(),
         }
@@ -97,12 +100,14 @@ def profile(
     device: str = "cpu",
     precision: str | None = None,
     card: Card | None = None,
+    compile: bool = False,
 ) -> Profile:
     """Profile a network on random frames of the recipe's size and length, in evaluation mode.
 
     `rounds` clips are timed, or as many as begin within `budget` seconds, for each batch and mode. Times do not depend
     on what the frames show. `precision` None is the recipe's. With `card` and times, a streamed frame is projected to
-    it. Raises UncountedError where a total of the arithmetic would be untrue.
+    it; `compile` lets the optimised network be compiled. Raises UncountedError where a total of the arithmetic would be
+    untrue.
     """
     model = model.to(device).eval()
     precision = precision or recipe.train.precision
@@ -115,6 +120,7 @@ def profile(
     modes: tuple[Mode, ...] = ("stream", "clip")
     speeds = [measure(each, mode, rounds=rounds, budget=budget) for each in jobs for mode in modes] if timed else []
     stages = stage_seconds(job) if "fps" in parts else {}
+    fast = compare(job, compile=compile, rounds=rounds, budget=budget) if "fps" in parts else None
     return Profile(
         recipe=recipe.name,
         hash=recipe.hash,
@@ -128,6 +134,7 @@ def profile(
         speeds=tuple(speeds),
         stages=stages,
         projection=_projection(job, card, speeds, stages, budget) if card is not None and stages else None,
+        fast=fast,
     )
 
 

@@ -7,12 +7,13 @@ from functools import partial
 
 from memx.profile.drawing import Drawing
 from memx.profile.endurance import NetworkPoint
+from memx.profile.fast import Fast
 from memx.profile.projection import Projection
 from memx.profile.projection_figure import roofline
 from memx.profile.run import Arithmetic, Profile
 from memx.profile.scaling import UNITS, Axis, Point
 from memx.profile.verdicts import WITHIN, Scaling, verdicts
-from memx.report.html import Section, Table, Tile, Tiles
+from memx.report.html import Section, Table, Text, Tile, Tiles
 from memx.report.profile_figures import Cost, Time, bytes_held, component_costs, frame_times, time_shares
 from memx.report.scaling_figures import Growth, growth
 from memx.report.words import mib, millions, short_bytes, times
@@ -26,6 +27,7 @@ def profile_sections(found: Profile, scalings: Sequence[Scaling] = ()) -> Iterat
     yield glance(found)
     yield from arithmetic_sections(found.arithmetic)
     yield from speed_sections(found)
+    yield from fast_sections(found.fast)
     yield from projection_sections(found.projection)
     yield from memory_sections(found)
     for scaling in scalings:
@@ -139,6 +141,32 @@ def speed_sections(found: Profile) -> Iterator[Section | Drawing]:
         "The first call, which warms up, is in no other figure; n calls are."
     )
     yield Table("Speed", columns, rows, note)
+
+
+def fast_sections(found: Fast | None) -> Iterator[Section | Drawing]:
+    """The optimised network beside the plain one."""
+    if found is None:
+        return
+    if found.matches:
+        items = [
+            Time(f"{MODES[match.mode]}\n{name}", 1000 * each.median, 1000 * each.p95, words)
+            for match in found.matches
+            for name, each, words in (
+                ("plain", match.plain, f"{1 / match.plain.median:,.1f} frames/s"),
+                ("optimised", match.fast, f"{match.speedup.median:,.2f} × as fast"),
+            )
+        ]
+        streamed = found.matches[0].speedup.median
+        yield Drawing(
+            "optimised",
+            "Optimised beside plain",
+            partial(frame_times, items),
+            f"Bars: median milliseconds a frame, plain and optimised; streamed {streamed:,.2f} times as fast",
+            "Batch 1, clips of both networks in turns; the speed-up is the median over clips of the same round.",
+        )
+    yield Text(
+        "Held to the plain network", " ".join(f"{item[0].upper()}{item[1:]}." for item in found.optimized.sentences())
+    )
 
 
 def projection_sections(found: Projection | None) -> Iterator[Section | Drawing]:

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memx.engine.segment import inference_precision
 from memx.memory.state import State
 from memx.models.base import VideoModel
+from memx.models.precision import inference_precision
 from memx.profile.peak import peak_bytes
 from memx.profile.scopes import WHOLE, watching
 from memx.profile.timing import Quantiles, synchronise

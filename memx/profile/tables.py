@@ -19,6 +19,19 @@ def profile_tables(found: Profile, scalings: Sequence[Scaling] = ()) -> dict[str
         "speed.csv": _speed(found),
         "stages.csv": [{"component": name or "model", "ms": 1000 * s} for name, s in found.stages.items()],
     }
+    if found.fast is not None:
+        tables["optimised.csv"] = [
+            {
+                "mode": match.mode,
+                "plain_ms_per_frame": 1000 * match.plain.median,
+                "optimised_ms_per_frame": 1000 * match.fast.median,
+                "speedup": match.speedup.median,
+                "speedup_p10": match.speedup.p10,
+                "speedup_p90": match.speedup.p90,
+                "rounds": match.speedup.count,
+            }
+            for match in found.fast.matches
+        ]
     for item in scalings:
         tables[f"scaling_{item.axis}.csv"] = [asdict(point) for point in item.memories]
         tables[f"scaling_{item.axis}_networks.csv"] = [asdict(point) for point in item.networks]

@@ -15,8 +15,8 @@ from memx.registry import Slot
 class Sensory(nn.Module):
     """A hidden map h of `sensory_dim` channels for each object, at the memory's stride.
 
-    Constructor: `(value_dim: int, sensory_dim: int, decoder_channels: Sequence[int], *, options…)`; the last of
-    `decoder_channels` counts the mask logit that comes with the finest map.
+    Constructor: `(value_dim: int, sensory_dim: int, decoder_channels: Sequence[int], *, options…)`, the channels of
+    the decoder's maps, the deepest first.
 
     `see_value` is called in each frame before the memory is read, `see_decoder` after the masks are decoded.
     """
@@ -41,8 +41,10 @@ class Sensory(nn.Module):
         """h after the frame's value."""
         raise NotImplementedError(f"{type(self).__name__} must define see_value")
 
-    def see_decoder(self, h: Float[Tensor, "b o c y x"], maps: Sequence[Tensor]) -> Float[Tensor, "b o c y x"]:
-        """h after the decoder's maps (b o c y x), the deepest first; the last one carries the mask logit."""
+    def see_decoder(
+        self, h: Float[Tensor, "b o c y x"], maps: Sequence[Tensor], logits: Float[Tensor, "b o y2 x2"]
+    ) -> Float[Tensor, "b o c y x"]:
+        """h after the decoder's maps (b o c y x), the deepest first, and the mask logits at the size of the last."""
         raise NotImplementedError(f"{type(self).__name__} must define see_decoder")
 
 

@@ -43,16 +43,26 @@ class GRUSensory(Sensory):
     def __init__(self, value_dim: int, sensory_dim: int, decoder_channels: Sequence[int]):
         super().__init__(sensory_dim)
         self.value_gru = ConvGRU(value_dim, sensory_dim)
-        self.decoder_proj = nn.ModuleList(nn.Conv2d(channels, sensory_dim, 1) for channels in decoder_channels)
+        *coarse, finest = decoder_channels
+        seen = (*coarse, finest + 1)
+        self.decoder_proj = nn.ModuleList(nn.Conv2d(channels, sensory_dim, 1) for channels in seen)
         self.decoder_gru = ConvGRU(sensory_dim, sensory_dim)
 
     def see_value(self, h: Float[Tensor, "b o c y x"], value: Float[Tensor, "b o v y x"]) -> Float[Tensor, "b o c y x"]:
         return self.value_gru(value.flatten(0, 1), h.flatten(0, 1)).view_as(h)
 
-    def see_decoder(self, h: Float[Tensor, "b o c y x"], maps: Sequence[Tensor]) -> Float[Tensor, "b o c y x"]:
+    def see_decoder(
+        self, h: Float[Tensor, "b o c y x"], maps: Sequence[Tensor], logits: Float[Tensor, "b o y2 x2"]
+    ) -> Float[Tensor, "b o c y x"]:
+        pooled = [_pool(level.flatten(0, 1), h.shape[-1]) for level in maps]
+        pooled[-1] = torch.cat([pooled[-1], _pool(logits.flatten(0, 1)[:, None], h.shape[-1])], dim=1)
         seen = torch.zeros_like(h).flatten(0, 1)
-        for proj, level in zip(self.decoder_proj, maps, strict=True):
-            level = level.flatten(0, 1)
-            factor = level.shape[-1] // h.shape[-1]
-            seen = seen + proj(F.avg_pool2d(level, factor) if factor > 1 else level)
+        for proj, level in zip(self.decoder_proj, pooled, strict=True):
+            seen = seen + proj(level)
         return self.decoder_gru(seen, h.flatten(0, 1)).view_as(h)
+
+
+def _pool(x: Float[Tensor, "b c y x"], width: int) -> Float[Tensor, "b c y2 x2"]:
+    """The mean over the area that falls on one position of a map of `width`."""
+    factor = x.shape[-1] // width
+    return F.avg_pool2d(x, factor) if factor > 1 else x

@@ -1,0 +1,44 @@
+"""The optimised network beside the plain one, on the terminal: what `memx profile --fps` adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from memx.cli.plain import plain_table
+from memx.profile.fast import Fast
+
+MODES = {"stream": "frame by frame", "clip": "clip at once"}
+
+
+def fast_pieces(found: Fast) -> Iterator[str | Table]:
+    """A table of both, and what was done and held to what."""
+    yield ""
+    if found.matches:
+        table = plain_table("optimised, as predict runs it")
+        table.add_column("mode")
+        for column in (
+            "plain, ms a frame",
+            "optimised, ms a frame",
+            "p95",
+            "frames a second",
+            "speed-up",
+            "p10–p90",
+            "n",
+        ):
+            table.add_column(column, justify="right")
+        for match in found.matches:
+            table.add_row(
+                MODES[match.mode],
+                f"{1000 * match.plain.median:,.2f}",
+                f"{1000 * match.fast.median:,.2f}",
+                f"{1000 * match.fast.p95:,.2f}",
+                f"{1 / match.fast.median:,.1f}",
+                f"{match.speedup.median:,.2f} ×",
+                f"{match.speedup.p10:,.2f}–{match.speedup.p90:,.2f}",
+                str(match.speedup.count),
+            )
+        yield table
+        yield "Batch 1, clips of both in turns; the speed-up is of clips in the same round."
+    yield from found.optimized.sentences()
