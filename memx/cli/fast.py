@@ -17,16 +17,8 @@ def fast_pieces(found: Fast) -> Iterator[str | Table]:
     yield ""
     if found.matches:
         table = plain_table("optimised, as predict runs it")
-        table.add_column("mode")
-        for column in (
-            "plain, ms a frame",
-            "optimised, ms a frame",
-            "p95",
-            "frames a second",
-            "speed-up",
-            "p10–p90",
-            "n",
-        ):
+        table.add_column("mode", no_wrap=True)
+        for column in ("plain, ms", "optimised, ms", "p95", "frames/s", "speed-up", "p10–p90", "n"):
             table.add_column(column, justify="right")
         for match in found.matches:
             table.add_row(
@@ -40,5 +32,5 @@ def fast_pieces(found: Fast) -> Iterator[str | Table]:
                 str(match.speedup.count),
             )
         yield table
-        yield "Batch 1, clips of both in turns; the speed-up is of clips in the same round."
+        yield "Milliseconds a frame, batch 1, clips of both in turns; the speed-up is of clips in the same round."
     yield from found.optimized.sentences()

@@ -150,7 +150,7 @@ def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | 
 def arithmetic_table(found: Arithmetic, depth: int) -> Table:
     """A component a row: parameters, and the arithmetic of a streamed frame and of a clip."""
     table = plain_table("arithmetic")
-    table.add_column("component")
+    table.add_column("component", no_wrap=True)
     for column in ("parameters", "M MACs", "M elementwise", "M FLOPs", "share", "MiB moved", "clip, M FLOPs"):
         table.add_column(column, justify="right")
     clip = {component.path: component for component in found.clip.walk()}
@@ -192,7 +192,7 @@ def _checks(found: Arithmetic) -> Iterator[str]:
 def speed_table(found: Profile) -> Table:
     """Times, a mode and batch a row."""
     table = plain_table("speed")
-    table.add_column("mode")
+    table.add_column("mode", no_wrap=True)
     for column in ("batch", "frames", "ms a frame", "p95", "ms a clip", "frames a second", "n", "first call"):
         table.add_column(column, justify="right")
     for item in found.speeds:
@@ -214,7 +214,7 @@ def stage_table(found: Profile) -> Table:
     """Each component's share of a streamed frame."""
     total = sum(found.stages.values())
     table = plain_table("where the time goes")
-    table.add_column("component")
+    table.add_column("component", no_wrap=True)
     table.add_column("ms a frame", justify="right")
     table.add_column("share", justify="right")
     for name, seconds in sorted(found.stages.items(), key=lambda item: -item[1]):
@@ -225,7 +225,7 @@ def stage_table(found: Profile) -> Table:
 def memory_table(found: Profile) -> Table:
     """Bytes of weights, of the state, and of what a call holds."""
     table = plain_table("memory")
-    table.add_column("mode")
+    table.add_column("mode", no_wrap=True)
     for column in ("batch", "frames", "peak", "state after the clip"):
         table.add_column(column, justify="right")
     for item in found.speeds:

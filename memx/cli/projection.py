@@ -28,8 +28,8 @@ def projection_pieces(found: Projection) -> Iterator[str | Table]:
 def bound_table(found: Bound, title: str) -> Table:
     """A stage a row: what it calculates and moves, and the time that takes at the least."""
     table = plain_table(title)
-    table.add_column("component")
-    for column in ("operators", "M FLOPs", "MiB moved", "FLOPs a byte"):
+    table.add_column("component", no_wrap=True)
+    for column in ("operators", "M FLOPs", "MiB", "FLOPs/byte"):
         table.add_column(column, justify="right")
     table.add_column("bound by")
     for column in ("µs at least", "share"):
@@ -43,8 +43,8 @@ def bound_table(found: Bound, title: str) -> Table:
 def _cells(stage: StageBound) -> tuple[str, ...]:
     return (
         f"{stage.calls:,}",
-        f"{stage.flops / 1e6:,.2f}",
-        f"{stage.bytes / 2**20:,.2f}",
+        f"{stage.flops / 1e6:,.1f}",
+        f"{stage.bytes / 2**20:,.1f}",
         f"{stage.intensity:,.1f}",
         stage.bound_by,
         f"{1e6 * stage.seconds:,.1f}",
@@ -74,7 +74,7 @@ def _said(found: Projection, bound: Bound) -> Iterator[str]:
 def here_table(found: Here) -> Table:
     """A stage a row: the bound from measured peaks beside the measured time."""
     table = plain_table(f"{found.device}, bound and measured")
-    table.add_column("component")
+    table.add_column("component", no_wrap=True)
     table.add_column("bound by")
     for column in ("ms at least", "ms measured", "of the bound"):
         table.add_column(column, justify="right")

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from memx.memory.base import state_dtype
-from memx.refiners.position import sinusoid_2d
+from memx.refiners.position import Sinusoid2d
 
 
 class ObjectSummary(nn.Module):
@@ -24,6 +24,7 @@ class ObjectSummary(nn.Module):
     def __init__(self, value_dim: int, dim: int, queries: int):
         super().__init__()
         self.queries = queries
+        self.sinusoid = Sinusoid2d(dim)
         self.input_proj = nn.Linear(value_dim, dim)
         self.feature = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.weight = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, queries))
@@ -33,7 +34,7 @@ class ObjectSummary(nn.Module):
         u = self.input_proj(tokens)
         with torch.autocast(value.device.type, enabled=False):
             u = u.to(state_dtype(u.dtype))
-            u = u + sinusoid_2d((value.shape[-2], value.shape[-1]), u.shape[-1], device=u.device, dtype=u.dtype)
+            u = u + self.sinusoid((value.shape[-2], value.shape[-1]), u)
             inside = mask.to(u.dtype).flatten(1)[..., None].expand(-1, -1, self.queries // 2)
             w = self.weight(u).sigmoid() * torch.cat([inside, 1 - inside], dim=-1)
             sums = w.transpose(1, 2) @ self.feature(u)

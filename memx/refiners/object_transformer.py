@@ -16,7 +16,7 @@ from memx.memory.state import State
 from memx.refiners.attention import Attention, halves
 from memx.refiners.base import Refiner
 from memx.refiners.object_summary import ObjectSummary, mean_of
-from memx.refiners.position import sinusoid_2d
+from memx.refiners.position import Sinusoid2d
 from memx.registry import refiners
 
 
@@ -86,6 +86,7 @@ class ObjectTransformer(Refiner):
         super().__init__()
         self.queries = queries
         self.dim = pixel_dim
+        self.sinusoid = Sinusoid2d(pixel_dim)
         self.summary = ObjectSummary(value_dim, pixel_dim, queries)
         self.query_init = nn.Parameter(torch.randn(queries, pixel_dim))
         self.query_position = nn.Parameter(torch.randn(queries, pixel_dim))
@@ -124,8 +125,7 @@ class ObjectTransformer(Refiner):
         query = self.query_init + self.summary_to_init(mean)
         query_position = self.query_position + self.summary_to_position(mean)
         flat = pixels.flatten(0, 1)
-        sinusoid = sinusoid_2d((height, width), self.dim, device=flat.device, dtype=flat.dtype)
-        pixel_position = sinusoid + self.pixel_position(flat).flatten(2).transpose(1, 2)
+        pixel_position = self.sinusoid((height, width), flat) + self.pixel_position(flat).flatten(2).transpose(1, 2)
         flat = self.pixel_init(flat)
 
         levels = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def sinusoid_2d(
@@ -35,3 +35,14 @@ def sinusoid_2d(
     along_x = encode(width)[None].expand(height, width, half)
     along_y = encode(height)[:, None].expand(height, width, half)
     return torch.cat([along_x, along_y], dim=-1).flatten(0, 1).to(dtype or torch.get_default_dtype())
+
+
+class Sinusoid2d(nn.Module):
+    """`sinusoid_2d` of the positions of a map, on the device and in the precision of another tensor."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, size: tuple[int, int], like: Tensor) -> Float[Tensor, "n c"]:
+        return sinusoid_2d(size, self.channels, device=like.device, dtype=like.dtype)

@@ -216,6 +216,19 @@ def test_predict_takes_clips_and_folders(run, trained: Path, phantom_root: Path,
     assert not (tmp_path / "out2").exists()
 
 
+def test_predict_runs_the_optimised_network(run, trained: Path, phantom_root: Path, tmp_path: Path) -> None:
+    clip = phantom_root / "database_nifti" / "patient0001" / "patient0001_2CH_half_sequence.nii.gz"
+    masks = []
+    for name, options in (("fast", []), ("plain", ["--plain"])):
+        status, out, err = run("predict", str(trained), str(clip), "--out", str(tmp_path / name), *options)
+        assert status == 0, err
+        summary = json.loads(next((tmp_path / name).rglob("summary.json")).read_text(encoding="utf-8"))
+        assert ("optimised: " in out) == (name == "fast")
+        assert bool(summary["network"]) == (name == "fast")
+        masks.append(np.asarray(nib.load(next((tmp_path / name).rglob("masks.nii.gz"))).dataobj))
+    assert (masks[0] != masks[1]).mean() < 1e-3
+
+
 @pytest.mark.usefixtures("own_registry")
 def test_a_plugin_travels_in_the_run_folder(run, phantom_root: Path, tmp_path: Path) -> None:
     plugin = Path(__file__).parents[1] / "fixtures" / "leaky.py"

@@ -19,8 +19,9 @@ from memx.recipe import Recipe
 TINY = ["gdkvm_phantom", "data.size=32", "data.frames=2", "train.batch=2"]
 SCALING = ["--scaling", "frames", "--beside", "softmax", "--place", "2", "--place", "4"]
 ALL = [*(f"--{part}" for part in ("flops", "fps", "memory")), "--rounds", "1"]
-FIGURES = {"arithmetic.png", "speed.png", "stages.png", "memory.png"}
-TABLES = {"arithmetic.csv", "speed.csv", "stages.csv"}
+ORDER = ["arithmetic", "speed", "stages", "optimised", "roofline", "memory"]
+FIGURES = {f"{name}.png" for name in ORDER}
+TABLES = {"arithmetic.csv", "speed.csv", "stages.csv", "optimised.csv"}
 PAGE = {"profile.json", "report.html"}
 GROWN = {f"scaling_frames{kind}.{end}" for kind in ("", "_networks") for end in ("csv", "png")}
 
@@ -165,16 +166,17 @@ def test_a_recipe_writes_nothing_unasked(command, tmp_path: Path, monkeypatch: p
 
 def test_every_figure_has_words_and_a_dark_side() -> None:
     import memx
+    from memx.profile.cards import find_card
     from memx.profile.run import profile
 
     recipe = Recipe.load(TINY[0], TINY[1:])
-    found = profile(recipe, memx.build(recipe), rounds=1)
+    found = profile(recipe, memx.build(recipe), rounds=1, card=find_card("rtx_3090"))
     reached = [NetworkPoint("a", 10, 0.1, 1.0, 2**20, 2**28), NetworkPoint("a", 100, 0.2, 1.0, 2**20, 2**28)]
     gone = Scaling("frames", (), [NetworkPoint("b", 10, missed="1 s were not enough")])
     drawings = [
         part for part in profile_sections(found, [Scaling("frames", (), reached), gone]) if isinstance(part, Drawing)
     ]
-    assert [item.name for item in drawings] == ["arithmetic", "speed", "stages", "memory", "scaling_frames_networks"]
+    assert [item.name for item in drawings] == [*ORDER, "scaling_frames_networks"]
     for item in drawings:
         figure = item.section()
         assert figure.alt

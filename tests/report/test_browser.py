@@ -333,6 +333,8 @@ def profiled(run: Any, out: Path) -> Path:
         depth=1,
         device="cpu",
         precision=None,
+        card="rtx_3090",
+        compile=False,
         json=False,
         out=out,
     )

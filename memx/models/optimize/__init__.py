@@ -1,3 +1,3 @@
 """A network for inference that calculates the same and takes less time."""
 
-from memx.models.optimize.optimize import Optimized, optimize
+from memx.models.optimize.optimized import Optimized, optimize

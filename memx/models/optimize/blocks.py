@@ -15,6 +15,7 @@ from memx.fusion.channel_attention import ChannelAttentionBlock
 from memx.fusion.kpff import KPFF
 from memx.models.optimize.convolution import channels_last, foldable
 from memx.models.optimize.lowering import Lowering, lowers
+from memx.refiners.position import Sinusoid2d
 from memx.sensory.gru import ConvGRU
 
 
@@ -151,3 +152,25 @@ class _ConvGRU(nn.Module):
 @lowers(ConvGRU)
 def _conv_gru(gru: ConvGRU, lowering: Lowering) -> nn.Module:
     return _ConvGRU(lowering.conv(gru.gates))
+
+
+class _RememberedSinusoid(nn.Module):
+    """The positions of the last map, which are those of the next one as well."""
+
+    def __init__(self, made: Sinusoid2d):
+        super().__init__()
+        self.made = made
+        self._last: tuple[object, Tensor] | None = None
+
+    def forward(self, size: tuple[int, int], like: Tensor) -> Float[Tensor, "n c"]:
+        if torch.compiler.is_compiling():
+            return self.made(size, like)
+        key, last = (size, like.device, like.dtype), self._last
+        if last is None or last[0] != key:
+            last = self._last = (key, self.made(size, like))
+        return last[1]
+
+
+@lowers(Sinusoid2d)
+def _sinusoid(position: Sinusoid2d, lowering: Lowering) -> nn.Module:
+    return _RememberedSinusoid(position)

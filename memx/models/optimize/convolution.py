@@ -54,19 +54,26 @@ class FusedConv2d(nn.Module):
     place of `other`, which is then lost.
     For inference: the weights are copies, and what is laid out is in no state dict.
 
-    dtype  that the convolution calculates in; the input is brought to it
+    dtype  that the convolution calculates in, to which the input is brought; None: the weights'
     """
 
     def __init__(
-        self, conv: nn.Conv2d, norm: nn.Module | None = None, activation: Activation = "none", *, dtype: torch.dtype
+        self,
+        conv: nn.Conv2d,
+        norm: nn.Module | None = None,
+        activation: Activation = "none",
+        *,
+        dtype: torch.dtype | None,
     ):
         super().__init__()
         weight, bias = folded(conv, norm)
+        dtype = dtype or weight.dtype
         self.weight = nn.Parameter(
             weight.to(dtype, copy=True).contiguous(memory_format=torch.channels_last), requires_grad=False
         )
         self.bias = None if bias is None else nn.Parameter(bias.to(dtype, copy=True), requires_grad=False)
         self.activation: Activation = activation
+        self.packs = PACKS and self.weight.dtype in (torch.float32, torch.bfloat16)
         self.layer = (_pair(conv.padding), _pair(conv.stride), _pair(conv.dilation), conv.groups)
         self._packed: Tensor | None = None
 
@@ -80,7 +87,7 @@ class FusedConv2d(nn.Module):
         x = channels_last(x.to(self.weight.dtype))
         if other is not None:
             other = channels_last(other.to(self.weight.dtype))
-        if PACKS and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        if self.packs and x.device.type == "cpu" and not torch.compiler.is_compiling():
             return self._by_onednn(x, other, overwrite)
         padding, stride, dilation, groups = self.layer
         out = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
@@ -97,11 +104,13 @@ class FusedConv2d(nn.Module):
             return torch.ops.mkldnn._convolution_pointwise(
                 x, self._packed, self.bias, *self.layer, self.activation, [], "none"
             )
-        unary = None if self.activation == "none" else self.activation
+        unary = "relu" if self.activation == "relu" else None
         ops, rest = torch.ops.mkldnn, (self._packed, self.bias, *self.layer, "add", None, unary, [], "none")
         if overwrite:
-            return ops._convolution_pointwise_.binary(other, x, *rest)
-        return ops._convolution_pointwise.binary(x, other, *rest)
+            out = ops._convolution_pointwise_.binary(other, x, *rest)
+        else:
+            out = ops._convolution_pointwise.binary(x, other, *rest)
+        return F.gelu(out) if self.activation == "gelu" else out
 
 
 def channels_last(x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:

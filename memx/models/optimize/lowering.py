@@ -31,10 +31,10 @@ def lowers(*kinds: type[nn.Module]) -> Callable[[Rule], Rule]:
 class Lowering:
     """Lower one network: what its blocks share.
 
-    dtype  that convolutions calculate in
+    dtype  that convolutions calculate in; None: what their weights are
     """
 
-    def __init__(self, dtype: torch.dtype):
+    def __init__(self, dtype: torch.dtype | None = None):
         self.dtype = dtype
 
     def __call__(self, module: nn.Module) -> nn.Module:

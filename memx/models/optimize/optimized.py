@@ -64,6 +64,9 @@ def optimize(
     Both networks then stream `video`. The fast one is returned only where no probability differs by more than
     `tolerance` from the plain network's in float32, or by more than the plain network's own at `precision` does;
     otherwise the plain one, with the reason. `precision` (fp32, bf16, fp16) is the autocast that it will be run under.
+    The fast network is made of the weights as they are now; training `model` on does not reach it.
+
+    Raises ValueError for a model in training mode.
     """
     if model.training:
         raise ValueError("optimize: the model is in training mode; call model.eval() first")
@@ -108,13 +111,13 @@ def _captures(device: str, compile: bool) -> list[tuple[str, Capture]]:
     return tried + ([("CUDA graph", cuda_graph)] if device == "cuda" else [])
 
 
-def _dtype(device: str, precision: str) -> torch.dtype:
-    """What convolutions calculate in: the precision, where the processor has it."""
+def _dtype(device: str, precision: str) -> torch.dtype | None:
+    """What convolutions calculate in: the precision, where the processor has it; None: what their weights are."""
+    if precision == "fp32":
+        return None
     dtype = DTYPES[precision]
-    if device != "cpu":
-        return dtype
-    bf16 = dtype == torch.bfloat16 and PACKS and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return dtype if bf16 else torch.float32
+    has = device != "cpu" or (dtype == torch.bfloat16 and PACKS and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype if has else None
 
 
 @torch.no_grad()

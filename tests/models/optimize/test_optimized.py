@@ -1,0 +1,174 @@
+"""An optimised network gives the plain one's masks, for every memory, or is not used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from memx.memory.state import State
+from memx.models.optimize import optimize
+from memx.models.optimize.fixed_step import FixedStep
+from memx.registry import memories
+
+SIZE = (37, 51)
+"""Height and width of a frame: no multiples of the stride."""
+
+
+def _settled(model, video, objects):
+    model.train()
+    with torch.no_grad():
+        model(video, objects)
+    return model.eval()
+
+
+@pytest.mark.parametrize("memory", memories.names())
+@pytest.mark.parametrize(("batch", "objects"), [(1, 1), (2, 3)])
+def test_the_masks_are_the_plain_networks(narrow, memory, batch, objects):
+    video = torch.rand(batch, 4, 1, *SIZE)
+    model = _settled(narrow(memory=memory), video, objects)
+    found = model.optimize(video[:, :2], objects)
+    assert not found.refused, found.sentences()
+    assert found.model is not model
+    assert found.difference is not None
+    assert found.difference < 1e-4
+    with torch.no_grad():
+        torch.testing.assert_close(found.model(video, objects).masks, model(video, objects).masks, atol=1e-4, rtol=0)
+
+
+def test_float64_agrees_to_float64(narrow):
+    model = narrow(dtype=torch.float64)
+    found = model.optimize(torch.rand(1, 3, 1, *SIZE, dtype=torch.float64), tolerance=1e-10)
+    assert not found.refused
+
+
+def test_a_step_leaves_its_state_alone(narrow):
+    video = torch.rand(1, 3, 1, 32, 48)
+    model = _settled(narrow(), video, 1)
+    fast = model.optimize(video).model
+    state = fast.step(video[:, 0], fast.init_state(size=(32, 48)))[1]
+    kept = state.clone()
+    first = fast.step(video[:, 1], state)[0].masks
+    assert torch.equal(first, fast.step(video[:, 1], state)[0].masks)
+    assert all(torch.equal(x, kept.tensors()[path]) for path, x in state.tensors().items())
+
+
+def test_other_masks_are_refused_and_the_plain_network_is_returned(narrow, monkeypatch):
+    from memx.models.optimize import blocks
+
+    video = torch.rand(1, 2, 1, 32, 32)
+    model = _settled(narrow(), video, 1)
+    monkeypatch.setattr(blocks._UpsampleBlock, "forward", lambda self, x, skip: 10 + 0 * self.proj(skip)[:, None])
+    found = model.optimize(video)
+    assert found.model is model
+    assert "differ" in found.refused
+    assert found.sentences()[0].startswith("not optimised: its masks differ by")
+
+
+def test_masks_that_are_no_numbers_are_refused(narrow, monkeypatch):
+    from memx.models.optimize import blocks
+
+    video = torch.rand(1, 2, 1, 32, 32)
+    model = narrow()
+    monkeypatch.setattr(
+        blocks._UpsampleBlock, "forward", lambda self, x, skip: torch.nan + 0 * self.proj(skip)[:, None]
+    )
+    assert model.optimize(video).model is model
+
+
+def test_in_bfloat16_it_may_differ_as_far_as_the_plain_network_does(narrow):
+    video = torch.rand(1, 3, 1, 32, 48)
+    model = _settled(narrow(), video, 1)
+    found = model.optimize(video, precision="bf16")
+    assert found.allowed >= 1e-3
+    assert found.difference is not None
+    assert bool(found.refused) == (found.difference > found.allowed)
+    assert (found.model is model) == bool(found.refused)
+
+
+def test_a_model_in_training_is_an_error(narrow):
+    with pytest.raises(ValueError, match="training mode"):
+        optimize(narrow().train(), torch.rand(1, 2, 1, 32, 32))
+
+
+def _recorded(step, example):
+    """What a CUDA graph does, on the CPU: fixed places for what goes in and comes out, read and written by a replay."""
+    held = tuple(x.clone() for x in example)
+    results = step(held)
+
+    def replay(tensors):
+        for place, tensor in zip(held, tensors, strict=True):
+            place.copy_(tensor)
+        for place, tensor in zip(results, step(held), strict=True):
+            place.copy_(tensor)
+        return tuple(x.clone() for x in results)
+
+    return replay
+
+
+def _stream(model, video, state: State) -> torch.Tensor:
+    masks = []
+    with torch.no_grad():
+        for frame in video.unbind(1):
+            out, state = model.step(frame, state)
+            masks.append(out.masks)
+    return torch.stack(masks, 1)
+
+
+def test_a_recorded_step_gives_what_the_step_gives(narrow):
+    video = torch.rand(2, 5, 1, 32, 48)
+    model = narrow()
+    fixed = FixedStep(model, _recorded)
+    expected = _stream(model, video, model.init_state(2))
+    for _ in range(2):
+        torch.testing.assert_close(_stream(fixed, video, fixed.init_state(2)), expected, atol=1e-6, rtol=0)
+    assert len(fixed.captured) == 1
+
+
+def test_two_streams_of_a_recorded_step_do_not_touch_each_other(narrow):
+    videos = torch.rand(2, 1, 4, 1, 32, 48)
+    model = narrow()
+    fixed = FixedStep(model, _recorded)
+    expected = [_stream(model, video, model.init_state(size=(32, 48))) for video in videos]
+    states, masks = [fixed.init_state(size=(32, 48)) for _ in videos], [[], []]
+    for t in range(4):
+        for i, video in enumerate(videos):
+            out, states[i] = fixed.step(video[:, t], states[i])
+            masks[i].append(out.masks)
+    for found, right in zip(masks, expected, strict=True):
+        torch.testing.assert_close(torch.stack(found, 1), right, atol=1e-6, rtol=0)
+
+
+def test_a_state_that_grows_is_never_recorded(narrow):
+    video = torch.rand(1, 5, 1, 32, 48)
+    model = narrow(memory="softmax")
+    fixed = FixedStep(model, _recorded)
+    expected = _stream(model, video, model.init_state())
+    torch.testing.assert_close(_stream(fixed, video, fixed.init_state()), expected, atol=1e-6, rtol=0)
+    assert not fixed.captured
+
+
+def test_what_cannot_be_compiled_is_said_and_the_network_runs_without(narrow, monkeypatch):
+    def broken(step, example):
+        raise RuntimeError("no C++ compiler\nwith a second line")
+
+    monkeypatch.setattr("memx.models.optimize.optimized.compiled", broken)
+    video = torch.rand(1, 3, 1, 32, 48)
+    model = _settled(narrow(), video, 1)
+    found = model.optimize(video, compile=True)
+    assert not found.refused
+    assert found.model is not model
+    assert "no compiled step: RuntimeError: no C++ compiler" in found.sentences()
+
+
+@pytest.mark.slow
+def test_a_compiled_step_gives_what_the_step_gives(narrow):
+    video = torch.rand(1, 4, 1, 32, 32)
+    model = _settled(narrow(refiner=None, sensory=None), video, 1)
+    found = model.optimize(video, compile=True)
+    assert not found.refused
+    if found.remarks:
+        pytest.skip(found.remarks[0])
+    assert "compiled step" in found.applied
+    expected = _stream(model, video, model.init_state(size=(32, 32)))
+    fast = _stream(found.model, video, found.model.init_state(size=(32, 32)))
+    torch.testing.assert_close(fast, expected, atol=1e-4, rtol=0)
