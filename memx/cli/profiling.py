@@ -128,8 +128,9 @@ def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | 
         yield ""
         yield speed_table(found)
         yield (
-            "Frame by frame, every frame is timed by itself; a clip at once is one call. The device is waited for.\n"
-            "Frames of all clips of a batch count. The first call, which warms up, is in no other figure; n calls are."
+            f"Clips of {found.speeds[0].frames} frames. Frame by frame, every frame is timed by itself; a clip at once "
+            "is one call.\nThe device is waited for. Frames of all clips of a batch count. The first call, which warms "
+            "up, is in no\nother figure; n calls are."
         )
         yield ""
         yield stage_table(found)
@@ -193,19 +194,18 @@ def speed_table(found: Profile) -> Table:
     """Times, a mode and batch a row."""
     table = plain_table("speed")
     table.add_column("mode", no_wrap=True)
-    for column in ("batch", "frames", "ms a frame", "p95", "ms a clip", "frames a second", "n", "first call"):
+    for column in ("batch", "ms/frame", "p95", "ms/clip", "frames/s", "n", "first call, ms"):
         table.add_column(column, justify="right")
     for item in found.speeds:
         table.add_row(
             {"stream": "frame by frame", "clip": "clip at once"}[item.mode],
             str(item.batch),
-            str(item.frames),
             f"{item.ms_per_frame:,.2f}",
             f"{item.ms_per_frame_p95:,.2f}",
             f"{item.ms_per_clip:,.1f}",
             f"{item.fps:,.1f}",
             str(item.seconds.count),
-            f"{1000 * item.first:,.1f} ms",
+            f"{1000 * item.first:,.1f}",
         )
     return table
 

@@ -29,7 +29,7 @@ def bound_table(found: Bound, title: str) -> Table:
     """A stage a row: what it calculates and moves, and the time that takes at the least."""
     table = plain_table(title)
     table.add_column("component", no_wrap=True)
-    for column in ("operators", "M FLOPs", "MiB", "FLOPs/byte"):
+    for column in ("calls", "M FLOPs", "MiB", "FLOPs/B"):
         table.add_column(column, justify="right")
     table.add_column("bound by")
     for column in ("µs at least", "share"):
