@@ -8,21 +8,20 @@ from rich.table import Table
 
 from memx.cli.plain import plain_table
 from memx.profile.fast import Fast
-
-MODES = {"stream": "frame by frame", "clip": "clip at once"}
+from memx.profile.speed import MODE_WORDS
 
 
 def fast_pieces(found: Fast) -> Iterator[str | Table]:
     """A table of both, and what was done and held to what."""
     yield ""
     if found.matches:
-        table = plain_table("optimised, as predict runs it")
+        table = plain_table("optimised beside plain")
         table.add_column("mode", no_wrap=True)
         for column in ("plain, ms", "optimised, ms", "p95", "frames/s", "speed-up", "p10–p90", "n"):
             table.add_column(column, justify="right")
         for match in found.matches:
             table.add_row(
-                MODES[match.mode],
+                MODE_WORDS[match.mode],
                 f"{1000 * match.plain.median:,.2f}",
                 f"{1000 * match.fast.median:,.2f}",
                 f"{1000 * match.fast.p95:,.2f}",

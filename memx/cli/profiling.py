@@ -14,7 +14,7 @@ from memx.cli.common import split_overrides
 from memx.cli.fast import fast_pieces
 from memx.cli.plain import mib, plain_table
 from memx.cli.projection import projection_pieces
-from memx.cli.scaling import run_scaling, scaling_pieces
+from memx.cli.scaling import facts_of, memories_of, run_scaling, scaling_pieces
 from memx.engine.checkpoint import load_checkpoint, restore
 from memx.errors import UserError
 from memx.models.base import VideoModel
@@ -25,6 +25,7 @@ from memx.profile.fresh import settle
 from memx.profile.report import json_text, profile_data, write_profile
 from memx.profile.run import Arithmetic, Part, Profile, profile
 from memx.profile.scaling import Axis
+from memx.profile.speed import MODE_WORDS
 from memx.recipe import Recipe
 
 DEFAULT = "gdkvm_camus"
@@ -52,6 +53,10 @@ def run_profile(
     """Profile the recipe or run that the words name and print it; a report goes to `out` or into the run's folder."""
     known = find_card(card)
     recipe, model = find_model(words)
+    _refuse_early(recipe, model, scaling, beside, out)
+    if "fps" in parts and not is_trained(words):
+        generator = torch.Generator().manual_seed(0)
+        settle(model, torch.rand(2, 2, recipe.data.channels, *recipe.data.size, generator=generator), recipe.objects)
     found = profile(
         recipe,
         model,
@@ -90,21 +95,34 @@ def run_folder(words: Sequence[str]) -> Path | None:
     return Path(names[0]) / "profile" if names and (Path(names[0]) / "recipe.yaml").is_file() else None
 
 
+def is_trained(words: Sequence[str]) -> bool:
+    """Whether the words name a run or a file of weights."""
+    names, _ = split_overrides(words)
+    return bool(names) and ((Path(names[0]) / "recipe.yaml").is_file() or names[0].endswith(".safetensors"))
+
+
 def find_model(words: Sequence[str]) -> tuple[Recipe, VideoModel]:
     """The recipe and the network that the words name: a run's, or one with fresh weights."""
     names, overrides = split_overrides(words)
     if len(names) > 1:
         raise UserError(f"one recipe or run at a time; got {', '.join(names)}")
     name = names[0] if names else DEFAULT
-    if (Path(name) / "recipe.yaml").is_file() or name.endswith(".safetensors"):
+    if is_trained(words):
         recipe, tensors = load_checkpoint(Path(name), overrides)
         return recipe, restore(recipe, tensors, name)
     recipe = Recipe.load(name, overrides)
-    model = build(recipe)
-    generator = torch.Generator().manual_seed(0)
-    video = torch.rand(1, 2, recipe.data.channels, *recipe.data.size, generator=generator)
-    settle(model, video, recipe.objects)
-    return recipe, model
+    return recipe, build(recipe)
+
+
+def _refuse_early(
+    recipe: Recipe, model: VideoModel, scaling: Sequence[Axis], beside: Sequence[str], out: Path | None
+) -> None:
+    """What would be found to be wrong after minutes of measuring only."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; it is a folder")
+    if scaling:
+        facts_of(recipe, model, "cpu")
+        memories_of(recipe, beside)
 
 
 def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | Table]:
@@ -198,7 +216,7 @@ def speed_table(found: Profile) -> Table:
         table.add_column(column, justify="right")
     for item in found.speeds:
         table.add_row(
-            {"stream": "frame by frame", "clip": "clip at once"}[item.mode],
+            MODE_WORDS[item.mode],
             str(item.batch),
             f"{item.ms_per_frame:,.2f}",
             f"{item.ms_per_frame_p95:,.2f}",

@@ -66,8 +66,8 @@ def _said(found: Projection, bound: Bound) -> Iterator[str]:
         )
     if found.launches is not None:
         yield (
-            f"Its {bound.whole.calls:,} operators at {1e6 * LAUNCH_SECONDS:g} µs a launch, projected: at least "
-            f"{_time(found.launches, 'at most ')}, unless a graph launches them at once.\n  ({LAUNCH_SOURCE})"
+            f"Its {bound.whole.calls:,} operators at {1e6 * LAUNCH_SECONDS:g} µs a launch, projected: about "
+            f"{_time(found.launches, 'about ')}, unless a graph launches them at once.\n  ({LAUNCH_SOURCE})"
         )
 
 

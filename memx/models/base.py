@@ -14,6 +14,9 @@ from memx.models.output import Output
 if TYPE_CHECKING:
     from memx.models.optimize import Optimized
 
+TOLERANCE = 1e-3
+"""Largest difference of a probability that an optimised network may have."""
+
 
 class VideoModel(nn.Module):
     """Segments clips, and streams.
@@ -65,7 +68,7 @@ class VideoModel(nn.Module):
         *,
         precision: str = "fp32",
         compile: bool = False,
-        tolerance: float = 1e-3,
+        tolerance: float = TOLERANCE,
     ) -> Optimized:
         """The same network in the form that runs fastest where `video` is, held to this one's masks on it.
 

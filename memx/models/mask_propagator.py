@@ -230,7 +230,8 @@ class MaskPropagator(VideoModel):
         """Everything that a frame gives without looking at any other."""
         if frames.ndim != 4 or frames.shape[1] != self.in_channels:
             raise ValueError(f"a frame must be (b, c={self.in_channels}, y, x), got {list(frames.shape)}")
-        image = (pad(frames.to(self.pixel_proj.weight.dtype), self.stride) - 0.5) / 0.5
+        dtype = self.pixel_proj.weight.dtype
+        image = ((pad(frames.to(state_dtype(dtype)), self.stride) - 0.5) / 0.5).to(dtype)
         deepest, *skips = self.image_encoder(image)
         pixel, key = self.pixel_proj(deepest), self.key_proj(deepest)
         if self.key_fusion is not None:

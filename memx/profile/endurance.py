@@ -11,7 +11,7 @@ import torch
 
 from memx.memory.state import State
 from memx.models.base import VideoModel
-from memx.profile.resident import allocated_bytes, release_freed, resident_bytes
+from memx.profile.resident import allocated_bytes, is_full, release_freed, resident_bytes
 from memx.profile.scaling import Axis
 from memx.profile.speed import Job
 from memx.profile.timing import Quantiles, in_turns, paired_ratios, synchronise
@@ -114,7 +114,9 @@ def _along(
             frame = _frame(job, state.clone() if first is None else state, place - 1 if axis == "frames" else BEFORE)
             first = first or frame
             yield _measured(name, place, frame, first, scene.device, rounds, budget)
-        except (_MissedError, torch.OutOfMemoryError) as error:
+        except (_MissedError, RuntimeError) as error:
+            if not isinstance(error, _MissedError) and not is_full(error):
+                raise
             why = str(error) if isinstance(error, _MissedError) else f"the memory of {scene.device} is full"
             yield from (NetworkPoint(name, later, missed=why) for later in places[number:])
             return

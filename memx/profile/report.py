@@ -45,6 +45,8 @@ def write_profile(folder: Path, recipe: Recipe, found: Profile, scalings: Sequen
     tables = profile_tables(found, scalings)
     pictures = {f"{part.name}.png": part.png() for part in parts if isinstance(part, Drawing)}
     files = sorted([*tables, *pictures, "profile.json", "report.html"])
+    data = {**profile_data(found, scalings), "files": files}
+    text = json_text(data)
     for name, rows in tables.items():
         write_text(folder / name, _csv(rows))
     for name, picture in pictures.items():
@@ -52,8 +54,7 @@ def write_profile(folder: Path, recipe: Recipe, found: Profile, scalings: Sequen
             part.write_bytes(picture)
     for name in set(before) - set(files):
         (folder / name).unlink(missing_ok=True)
-    data = {**profile_data(found, scalings), "files": files}
-    write_text(folder / "profile.json", json_text(data))
+    write_text(folder / "profile.json", text)
     sections = [
         *(part.section() if isinstance(part, Drawing) else part for part in parts),
         recipe_section(recipe.to_yaml()),

@@ -42,3 +42,8 @@ def allocated_bytes(device: torch.device | str) -> int | None:
     """Bytes of tensors on a CUDA device; None on others, where `resident_bytes` has them."""
     device = torch.device(device)
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+
+
+def is_full(error: RuntimeError) -> bool:
+    """Whether it says that a device's memory is used up; the CPU's allocator has no error of its own for that."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -12,6 +12,7 @@ import torch
 
 from memx.memory.base import Memory, Shape, Tokens
 from memx.memory.state import State
+from memx.profile.resident import is_full
 from memx.profile.timing import in_turns, paired_ratios
 
 Axis = Literal["frames", "objects", "size", "state"]
@@ -104,17 +105,22 @@ def scale(
     size     frames of so many tokens along each side, tenth frame
     state    so many key channels, tenth frame
 
-    budget  seconds that a memory may take to see its frames at one place; the places beyond are not reached
+    budget  seconds that a memory may take to see its frames at one place; the places beyond are not reached, nor those
+            from the first on that does not fit into the device's memory
     """
     for name, make in memories.items():
         calls: dict[int, Callable[[], object]] = {}
         states: dict[int, int] = {}
         costs: dict[int, int | None] = {}
-        for place, here, memory, state, seen in _places(make, facts, axis, places, budget):
-            frame = here.frame(seen)
-            calls[place] = partial(memory.step, state, frame)
-            states[place] = memory.step(state, frame)[1].nbytes
-            costs[place] = _macs(memory, here, seen)
+        try:
+            for place, here, memory, state, seen in _places(make, facts, axis, places, budget):
+                frame = here.frame(seen)
+                states[place] = memory.step(state, frame)[1].nbytes
+                costs[place] = _macs(memory, here, seen)
+                calls[place] = partial(memory.step, state, frame)
+        except RuntimeError as error:
+            if not is_full(error):
+                raise
         samples = {str(place): call for place, call in calls.items()}
         times = in_turns(samples, rounds, device=facts.device, budget=budget) if samples else {}
         first = times[str(places[0])].seconds if samples else ()

@@ -6,19 +6,17 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from memx.profile.drawing import Drawing
-from memx.profile.endurance import NetworkPoint
 from memx.profile.fast import Fast
 from memx.profile.projection import Projection
 from memx.profile.projection_figure import roofline
 from memx.profile.run import Arithmetic, Profile
-from memx.profile.scaling import UNITS, Axis, Point
-from memx.profile.verdicts import WITHIN, Scaling, verdicts
+from memx.profile.scaling_sections import scaling_sections
+from memx.profile.speed import MODE_WORDS
+from memx.profile.verdicts import Scaling
 from memx.report.html import Section, Table, Text, Tile, Tiles
 from memx.report.profile_figures import Cost, Time, bytes_held, component_costs, frame_times, time_shares
-from memx.report.scaling_figures import Growth, growth
-from memx.report.words import mib, millions, short_bytes, times
+from memx.report.words import mib, millions, short_bytes
 
-MODES = {"stream": "frame by frame", "clip": "clip at once"}
 BETWEEN = "(between them)"
 
 
@@ -44,7 +42,7 @@ def glance(found: Profile) -> Tiles:
         smallest = min(item.batch for item in found.speeds)
         for item in (item for item in found.speeds if item.batch == smallest):
             label = "Frames a second" + f", {_clips(item.batch)}" * (item.batch > 1)
-            tiles.append(Tile(label, f"{item.fps:,.1f}", f"{MODES[item.mode]}, {item.ms_per_frame:,.2f} ms each"))
+            tiles.append(Tile(label, f"{item.fps:,.1f}", f"{MODE_WORDS[item.mode]}, {item.ms_per_frame:,.2f} ms each"))
         stream = next(item for item in found.speeds if (item.mode, item.batch) == ("stream", smallest))
         tiles.append(Tile("Peak of a frame", short_bytes(stream.peak_bytes), "beyond weights and input"))
         tiles.append(Tile("State", short_bytes(stream.state_bytes), f"after {stream.frames} frames"))
@@ -100,7 +98,7 @@ def speed_sections(found: Profile) -> Iterator[Section | Drawing]:
     if not found.stages:
         return
     items = [
-        Time(f"{MODES[s.mode]}\n{_clips(s.batch)}", s.ms_per_frame, s.ms_per_frame_p95, f"{s.fps:,.1f} frames/s")
+        Time(f"{MODE_WORDS[s.mode]}\n{_clips(s.batch)}", s.ms_per_frame, s.ms_per_frame_p95, f"{s.fps:,.1f} frames/s")
         for s in found.speeds
     ]
     fastest = max(found.speeds, key=lambda item: item.fps)
@@ -123,7 +121,7 @@ def speed_sections(found: Profile) -> Iterator[Section | Drawing]:
     )
     rows = [
         [
-            MODES[s.mode],
+            MODE_WORDS[s.mode],
             f"{s.batch}",
             f"{s.frames}",
             f"{s.ms_per_frame:,.2f}",
@@ -152,7 +150,7 @@ def fast_sections(found: Fast | None) -> Iterator[Section | Drawing]:
         yield Text("Not optimised", said)
         return
     items = [
-        Time(f"{MODES[match.mode]}\n{name}", 1000 * each.median, 1000 * each.p95, words)
+        Time(f"{MODE_WORDS[match.mode]}\n{name}", 1000 * each.median, 1000 * each.p95, words)
         for match in found.matches
         for name, each, words in (
             ("plain", match.plain, f"{1 / match.plain.median:,.1f} frames/s"),
@@ -207,115 +205,6 @@ def memory_sections(found: Profile) -> Iterator[Section | Drawing]:
         "Peak: the most that tensors held at once beyond input and weights. "
         f"State: after {largest.frames} frames, of all clips of the batch.",
     )
-
-
-def scaling_sections(found: Scaling) -> Iterator[Section | Drawing]:
-    """One axis: the networks' sentences, curves and table, then the memories'."""
-    unit = UNITS[found.axis]
-    if found.networks:
-        yield verdict_tiles(f"Networks against {unit}", found.axis, found.networks)
-        yield from _curves(f"scaling_{found.axis}_networks", "Networks", unit, found.networks, _OF_NETWORKS)
-        yield _network_table(f"Networks against {unit}: figures", unit, found.networks)
-    if found.memories:
-        yield verdict_tiles(f"Memories alone against {unit}", found.axis, found.memories)
-        yield from _curves(f"scaling_{found.axis}", "Memories alone", unit, found.memories, _OF_MEMORIES)
-        yield _memory_table(f"Memories alone against {unit}: figures", unit, found.memories)
-
-
-def verdict_tiles(title: str, axis: Axis, points: Sequence[Point] | Sequence[NetworkPoint]) -> Tiles:
-    """A tile a memory: what was found, and the figures that say so."""
-    tiles = [
-        Tile(item.memory, item.found, "; ".join(filter(None, [item.facts, item.missed])))
-        for item in verdicts(axis, points)
-    ]
-    return Tiles(title, tiles, _FLAT if axis == "frames" else "")
-
-
-_FLAT = f"Flat: at most {WITHIN:.0%} more time and resident memory, and not a byte more state."
-_OF_NETWORKS = (
-    "One streamed frame of the whole network, batch 1. Each place is timed in turns with the first one, and the ratio "
-    "is of frames in the same round. The curves of time are the first place's time times that ratio, so that the load "
-    "of the machine at another time does not bend them. Resident memory is all that the process holds."
-)
-_OF_MEMORIES = (
-    "One streamed frame of the memory alone, batch 1: write and read. Places are timed in turns, and the ratio is of "
-    "frames in the same round; the curves of time are the first place's time times that ratio."
-)
-
-
-def _curves(
-    name: str, kind: str, unit: str, points: Sequence[Point] | Sequence[NetworkPoint], note: str
-) -> Iterator[Drawing]:
-    """What grows, where anything was reached."""
-    panels = growth_panels(points)
-    if panels:
-        memories = ", ".join(dict.fromkeys(point.memory for point in points))
-        alt = f"Curves over {unit} of {memories}: {', '.join(panels)}"
-        yield Drawing(name, f"{kind} against {unit}: curves", partial(growth, panels, axis=unit), alt, note, wide=True)
-
-
-def growth_panels(points: Sequence[Point] | Sequence[NetworkPoint]) -> dict[str, dict[str, Growth]]:
-    """What grows, a panel each: time, state, and what the process or the device holds; empty where nothing was
-    reached. Time is that of the first place times the ratio."""
-    first = {point.memory: 1000 * point.seconds for point in reversed(points) if point.seconds is not None}
-    quantities = {
-        "ms a frame": lambda p: None if p.ratio is None else first[p.memory] * p.ratio,
-        "state, MiB": lambda p: None if p.state_bytes is None else p.state_bytes / 2**20,
-        "resident memory, MiB": lambda p: _mebi(p, "resident_bytes"),
-        "on the device, MiB": lambda p: _mebi(p, "allocated_bytes"),
-    }
-    panels: dict[str, dict[str, Growth]] = {}
-    for title, value in quantities.items():
-        lines: dict[str, tuple[list[int], list[float]]] = {}
-        for point in points:
-            found = value(point)
-            if found:  # a state of no bytes has no place on a logarithmic axis
-                places, values = lines.setdefault(point.memory, ([], []))
-                places.append(point.at)
-                values.append(found)
-        if lines:
-            panels[title] = {name: Growth(*line) for name, line in lines.items()}
-    return panels
-
-
-def _mebi(point: Point | NetworkPoint, name: str) -> float | None:
-    count = getattr(point, name, None)
-    return None if count is None else count / 2**20
-
-
-def _network_table(title: str, unit: str, points: Sequence[NetworkPoint]) -> Table:
-    device = any(point.allocated_bytes is not None for point in points)
-    columns = ["Memory", unit.capitalize(), "ms a frame", "Over the first", "State", "Resident memory"]
-    rows = [
-        [
-            point.memory,
-            f"{point.at:,}",
-            f"{1000 * point.seconds:,.3f}" if point.seconds is not None else "not reached\n" + point.missed,
-            *(
-                "–" if value is None else form(value)
-                for value, form in ((point.ratio, times), (point.state_bytes, mib))
-            ),
-            "–" if point.resident_bytes is None else mib(point.resident_bytes),
-            *(["–" if point.allocated_bytes is None else mib(point.allocated_bytes)] * device),
-        ]
-        for point in points
-    ]
-    return Table(title, columns + ["On the device"] * device, rows)
-
-
-def _memory_table(title: str, unit: str, points: Sequence[Point]) -> Table:
-    rows = [
-        [
-            point.memory,
-            f"{point.at:,}",
-            "not reached" if point.seconds is None else f"{1000 * point.seconds:,.3f}",
-            "–" if point.ratio is None else times(point.ratio),
-            "–" if point.macs is None else f"{point.macs / 1e6:,.2f}",
-            "–" if point.state_bytes is None else mib(point.state_bytes),
-        ]
-        for point in points
-    ]
-    return Table(title, ["Memory", unit.capitalize(), "ms a frame", "Over the first", "M MACs", "State"], rows)
 
 
 def _clips(batch: int) -> str:

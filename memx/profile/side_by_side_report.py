@@ -84,6 +84,8 @@ def write(found: SideBySide, folder: Path) -> Path:
         with atomic(folder / "bench.png") as part:
             part.write_bytes(draw(format="png"))
         sections.append(_figure(found, draw))
+    else:  # an earlier one's
+        (folder / "bench.png").unlink(missing_ok=True)
     notes_below = " ".join([*notes(found), *remarks(found)])
     sections += [
         html.Table("Speed", *speed_table(found), notes_below),

@@ -17,18 +17,19 @@ def how(found: SideBySide) -> str:
     precisions = list(dict.fromkeys(item.precision for item in found.rows))
     rounds = max((len(item.seconds) for item in found.rows), default=0)
     words = precisions[0] if len(precisions) == 1 else " or ".join(precisions) + ", as each recipe says"
-    return f"{words} on {found.device}; streamed, batch 1, after {SEEN} frames, {count(rounds, 'round')}"
+    taken = f"streamed, batch 1, not optimised, after {SEEN} frames, {count(rounds, 'round')}"
+    return f"{words} on {found.device}; {taken}"
 
 
 def network_table(found: SideBySide) -> Cells:
     """Heads and rows: what each network is."""
-    heads = ["recipe", "hash", "memory", "parameters", "frame", "M MACs", "Dice"]
+    heads = ["recipe", "hash", "memory", "M params", "frame", "M MACs", "Dice"]
     rows = [
         [
             item.entry.label,
             item.entry.recipe.hash,
             item.memory,
-            f"{item.parameters:,}",
+            f"{item.parameters / 1e6:,.2f}",
             _frame(item),
             f"{item.macs / 1e6:,.2f}",
             dice_words(item),

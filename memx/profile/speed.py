@@ -21,6 +21,7 @@ from memx.profile.scopes import WHOLE, watching
 from memx.profile.timing import Quantiles, synchronise
 
 Mode = Literal["stream", "clip"]
+MODE_WORDS: dict[Mode, str] = {"stream": "frame by frame", "clip": "clip at once"}
 
 
 @dataclass(frozen=True, eq=False)

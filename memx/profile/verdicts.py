@@ -96,15 +96,22 @@ def _frames(axis: Axis, first: Measured, last: Measured) -> tuple[str, str]:
     else:
         facts.append(f"state grows by {mib((after - before) / (last.at - first.at))} a frame to {mib(after)}")
     held = _held(first, last)
-    swollen = False
+    swollen = fuller = False
     if held is not None:
         facts.append(f"resident memory {held[1] - held[0]:+,.1f} MiB on {held[0]:,.1f}".replace("-", "−"))
         swollen = held[1] > (1 + WITHIN) * held[0]
+    on_device = _on_device(first, last)
+    if on_device is not None:
+        facts.append(f"on the device {on_device[1] - on_device[0]:+,.1f} MiB on {on_device[0]:,.1f}".replace("-", "−"))
+        fuller = on_device[1] > (1 + WITHIN) * on_device[0]
     slower = ratio > 1 + WITHIN
     if after > before:
         found = "grows"
-    elif slower or swollen:
-        found = " and ".join(["time"] * slower + ["resident memory"] * swollen) + f" not within {WITHIN:.0%}"
+    elif slower or swollen or fuller:
+        found = (
+            " and ".join(["time"] * slower + ["resident memory"] * swollen + ["memory on the device"] * fuller)
+            + f" not within {WITHIN:.0%}"
+        )
     else:
         found = "flat"
     return ", ".join(facts), found
@@ -117,6 +124,15 @@ def _held(first: Measured, last: Measured) -> tuple[float, float] | None:
     if first.resident_bytes is None or last.resident_bytes is None:
         return None
     return first.resident_bytes / 2**20, last.resident_bytes / 2**20
+
+
+def _on_device(first: Measured, last: Measured) -> tuple[float, float] | None:
+    """MiB of tensors on the CUDA device, where both points know it."""
+    if not (isinstance(first, NetworkPoint) and isinstance(last, NetworkPoint)):
+        return None
+    if first.allocated_bytes is None or last.allocated_bytes is None:
+        return None
+    return first.allocated_bytes / 2**20, last.allocated_bytes / 2**20
 
 
 def _other(axis: Axis, first: Measured, last: Measured) -> tuple[str, str]:

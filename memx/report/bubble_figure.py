@@ -128,7 +128,7 @@ def bubbles(
             below.set_ylim(len(strip) - 0.4, -0.6)
             below.set_yticks([])
             below.spines["left"].set_visible(False)
-            below.set_title("no Dice: not trained, or not scored", fontsize=LETTERS, weight="normal", color=theme.muted)
+            below.set_title("no Dice", fontsize=LETTERS, weight="normal", color=theme.muted)
             axes.tick_params(labelbottom=False)
             panels.append((below, strip))
         panels[-1][0].set_xlabel("frames a second")

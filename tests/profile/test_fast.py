@@ -23,7 +23,7 @@ TINY = ["gdkvm_phantom", "data.size=32", "data.frames=2", "train.batch=2"]
 def job() -> Job:
     recipe = Recipe.load(TINY[0], TINY[1:])
     model, video = build(recipe), torch.rand(1, 3, 1, 32, 32)
-    settle(model, video, 1)
+    settle(model, video.expand(2, -1, -1, -1, -1), 1)
     return Job(model, video)
 
 
@@ -54,20 +54,44 @@ def test_wrong_masks_are_not_timed(job: Job, monkeypatch: pytest.MonkeyPatch) ->
 def test_fresh_weights_settle() -> None:
     """Without statistics of its own, batch normalisation of fresh weights lets masks saturate."""
     recipe = Recipe.load(TINY[0], TINY[1:])
-    model, video = build(recipe), torch.rand(1, 2, 1, 32, 32)
+    model, video = build(recipe), torch.rand(2, 2, 1, 32, 32)
+    seen: list[torch.Tensor] = []
+    stem = model.get_submodule("image_encoder.bn1")
+    stem.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     settle(model, video, 1)
-    assert not model.training
+    assert not any(module.training for module in model.modules())
+    torch.testing.assert_close(stem.running_mean, seen[0].mean((0, 2, 3)))
+    torch.testing.assert_close(stem.running_var, seen[0].var((0, 2, 3)))
+    assert stem.momentum == 0.1
+    kept = stem.running_mean.clone()
     with torch.no_grad():
-        before = model(video).masks
-        assert torch.equal(model(video).masks, before), "statistics are fixed afterwards"
+        model(video)
+    assert torch.equal(stem.running_mean, kept)
+
+
+def test_a_smallest_frame_can_be_profiled(command) -> None:
+    status, _, err = command("profile", "gdkvm_phantom", "data.size=16", "--fps", "--rounds", "1", "--batch", "1")
+    assert status == 0, err
+
+
+def test_mistakes_are_found_before_minutes_of_measuring(command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for words, expected in (
+        (["--out", tmp_path / "file"], "is a file"),
+        (["--scaling", "frames", "--beside", "softmaxx"], "softmax"),
+    ):
+        status, out, err = command("profile", *TINY, "--fps", *words)
+        assert status == 2
+        assert expected in err
+        assert not out
 
 
 def test_the_table_the_json_and_the_page_have_it(command, tmp_path: Path) -> None:
     status, out, err = command("profile", *TINY, "--fps", "--rounds", "2", "--batch", "1", "--out", tmp_path)
     assert status == 0, err
-    assert "optimised, as predict runs it" in out
+    assert "optimised beside plain" in out
     assert "optimised: convolutions with folded normalisation, channels-last" in out
-    assert "of the plain network's (at most 1.0e-03 allowed)" in out
+    assert "of the plain network's over 3 frames (at most 1.0e-03 allowed)" in out
     data = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))["optimised"]
     rows = list(csv.DictReader((tmp_path / "optimised.csv").open(encoding="utf-8")))
     assert [float(row["speedup"]) for row in rows] == [match["speedup"]["median"] for match in data["matches"]]

@@ -12,7 +12,8 @@ import pytest
 
 from memx.profile.drawing import Drawing
 from memx.profile.endurance import NetworkPoint
-from memx.profile.sections import growth_panels, profile_sections
+from memx.profile.scaling_sections import growth_panels
+from memx.profile.sections import profile_sections
 from memx.profile.verdicts import Scaling
 from memx.recipe import Recipe
 

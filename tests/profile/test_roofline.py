@@ -216,7 +216,7 @@ def test_the_command_projects_and_validates(command, tmp_path: Path) -> None:
         "bound by",
         "NVIDIA Ampere GA102 GPU architecture, whitepaper",
         "At the share of its bound that",
-        "µs a launch, projected: at least",
+        "µs a launch, projected: about",
         "bound and measured",
         "whole, unwatched",
         "Peaks measured here",

@@ -197,7 +197,7 @@ def test_tables_and_files(command, tmp_path: Path) -> None:
     assert status == 0, err
     for said in (
         "2 networks in turns, fp32 on",
-        "1,400,428",
+        " 1.40 ",
         "gdkvm_phantom #2",
         "1.00 ×",
         "gated_delta",

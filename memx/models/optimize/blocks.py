@@ -97,7 +97,9 @@ class _ChannelAttentionBlock(nn.Module):
 
 @lowers(ChannelAttentionBlock)
 def _channel_attention(block: ChannelAttentionBlock, lowering: Lowering) -> nn.Module:
-    return _ChannelAttentionBlock(lowering.conv(block.conv1, None, "relu"), lowering.conv(block.conv2), block.attention)
+    return _ChannelAttentionBlock(
+        lowering.conv(block.conv1, None, "relu"), lowering.conv(block.conv2), lowering(block.attention)
+    )
 
 
 class _KPFF(Fusion):
@@ -109,7 +111,7 @@ class _KPFF(Fusion):
         x = self.x_proj(x)
         x = x + x.mean((2, 3), keepdim=True)
         local = self.local(y)
-        return torch.lerp(local, x, self.gate(x).sigmoid())
+        return local + self.gate(x).sigmoid() * (x - local)
 
 
 @lowers(KPFF)
@@ -155,20 +157,23 @@ def _conv_gru(gru: ConvGRU, lowering: Lowering) -> nn.Module:
 
 
 class _RememberedSinusoid(nn.Module):
-    """The positions of the last map, which are those of the next one as well."""
+    """The positions of a map, which are those of the next one as well: calculated once a size.
+
+    They are kept for good, since a recorded step reads them where they lie.
+    """
 
     def __init__(self, made: Sinusoid2d):
         super().__init__()
         self.made = made
-        self._last: tuple[object, Tensor] | None = None
+        self._made: dict[object, Tensor] = {}
 
     def forward(self, size: tuple[int, int], like: Tensor) -> Float[Tensor, "n c"]:
         if torch.compiler.is_compiling():
             return self.made(size, like)
-        key, last = (size, like.device, like.dtype), self._last
-        if last is None or last[0] != key:
-            last = self._last = (key, self.made(size, like))
-        return last[1]
+        key = (size, like.device, like.dtype)
+        if key not in self._made:
+            self._made[key] = self.made(size, like)
+        return self._made[key]
 
 
 @lowers(Sinusoid2d)

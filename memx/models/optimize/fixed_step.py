@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -22,8 +23,11 @@ Capture = Callable[[Flat, Tensors], Flat]
 class FixedStep(VideoModel):
     """A model whose steps are captured once a shape, and otherwise run as they are.
 
-    A step is captured when the state keeps its shapes, at the second frame of such shapes. A state that grows with
-    every frame is never captured. Gradients are not kept.
+    While `open`, a step is captured after the first frame whose state keeps its shapes; a state that grows with every
+    frame never is. Once closed, frames of other shapes than were captured run as they are, so that nothing is run that
+    nobody looked at. Gradients are not kept.
+
+    captured  shapes → what runs them
     """
 
     def __init__(self, model: VideoModel, capture: Capture):
@@ -31,8 +35,10 @@ class FixedStep(VideoModel):
         self.model = model
         self.capture = capture
         self.captured: dict[tuple[object, ...], Flat] = {}
+        self.open = True
         if hasattr(model, "stride"):
             self.stride = model.stride
+        self.train(model.training)
 
     def forward(self, video: Float[Tensor, "b t c y x"], objects: int = 1, *, auxiliary: bool | None = None) -> Output:
         return self.model(video, objects, auxiliary=auxiliary)
@@ -62,7 +68,8 @@ class FixedStep(VideoModel):
         key = (paths, *_shapes(before), _autocast(frame.device))
         if key not in self.captured:
             output, after = self.model.step(frame, state, auxiliary=False)
-            if _shapes(tuple(after.tensors().values())) == _shapes(before[1:]):
+            found = after.tensors()
+            if self.open and tuple(found) == paths and _shapes(tuple(found.values())) == _shapes(before[1:]):
                 self.captured[key] = self.capture(self._flat(paths), before)
             return output, after
         masks, logits, *rest = self.captured[key](before)
@@ -100,15 +107,11 @@ def compiled(step: Flat, example: Tensors) -> Flat:
 def cuda_graph(step: Flat, example: Tensors) -> Flat:
     """The step recorded once in a CUDA graph; a call copies its tensors in, replays all kernels, and copies out.
 
-    One launch instead of hundreds: with a batch of one, launches take longer than what they calculate.
+    One launch and some copies instead of hundreds of launches, which with a batch of one take longer than what they
+    calculate. Calls from several threads take turns, since they share the tensors that are copied into.
     """
-    held = tuple(x.clone() for x in example)
-    side = torch.cuda.Stream(example[0].device)
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            step(held)
-    torch.cuda.current_stream().wait_stream(side)
+    device = example[0].device
+    lock = threading.Lock()
     graph = torch.cuda.CUDAGraph()
     # What autocast casts may not outlive the recording: the graph would read freed memory.
     cast = torch.autocast(
@@ -117,13 +120,22 @@ def cuda_graph(step: Flat, example: Tensors) -> Flat:
         enabled=torch.is_autocast_enabled("cuda"),
         cache_enabled=False,
     )
-    with cast, torch.cuda.graph(graph):
-        results = step(held)
+    with torch.cuda.device(device), cast:
+        held = tuple(x.clone() for x in example)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                step(held)
+        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.graph(graph, stream=side):
+            results = step(held)
 
     def replay(tensors: Tensors) -> Tensors:
-        for place, tensor in zip(held, tensors, strict=True):
-            place.copy_(tensor)
-        graph.replay()
-        return tuple(x.clone() for x in results)
+        with lock, torch.cuda.device(device):
+            for place, tensor in zip(held, tensors, strict=True):
+                place.copy_(tensor)
+            graph.replay()
+            return tuple(x.clone() for x in results)
 
     return replay

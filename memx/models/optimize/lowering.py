@@ -36,20 +36,23 @@ class Lowering:
 
     def __init__(self, dtype: torch.dtype | None = None):
         self.dtype = dtype
+        self._made: dict[int, nn.Module] = {}
 
     def __call__(self, module: nn.Module) -> nn.Module:
-        """The module in the form in which it is run; the one that is handed in stays as it is."""
+        """The module in the form in which it is run, with weights of its own; the one handed in stays as it is."""
+        if id(module) not in self._made:
+            self._made[id(module)] = self._lowered(module).train(module.training)
+        return self._made[id(module)]
+
+    def _lowered(self, module: nn.Module) -> nn.Module:
         rule = _RULES.get(type(module))
         made = None if rule is None else rule(module, self)
         if made is not None:
             return made
         if type(module) is nn.Conv2d and not isinstance(module.padding, str) and module.padding_mode == "zeros":
             return self.conv(module)
-        twin = copy.copy(module)
-        twin._parameters = dict(module._parameters)
-        twin._buffers = dict(module._buffers)
-        twin._modules = {name: part and self(part) for name, part in module._modules.items()}
-        return twin
+        parts = {id(part): self(part) for part in module.children()}
+        return copy.deepcopy(module, dict(parts)).requires_grad_(requires_grad=False)
 
     def conv(self, conv: nn.Conv2d, norm: nn.Module | None = None, activation: Activation = "none") -> FusedConv2d:
         return FusedConv2d(conv, norm, activation, dtype=self.dtype)

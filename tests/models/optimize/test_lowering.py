@@ -88,6 +88,21 @@ def test_a_lowered_block_is_the_block(name, dtype, within):
     assert type(lowered) is not type(block) or any(isinstance(module, FusedConv2d) for module in lowered.modules())
 
 
+def test_positions_of_two_sizes_are_both_kept():
+    """A recorded step reads them where they lie."""
+    lowered = Lowering()(Sinusoid2d(8))
+    like = torch.zeros(1)
+    first = lowered((3, 5), like)
+    assert lowered((5, 3), like) is not first
+    assert lowered((3, 5), like) is first
+
+
+def test_a_module_that_stands_twice_is_lowered_once():
+    shared = nn.Conv2d(3, 3, 1)
+    lowered = Lowering()(nn.Sequential(shared, nn.ReLU(), shared))
+    assert lowered[0] is lowered[2]
+
+
 def test_a_convolution_with_another_border_is_left_alone():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"))
     lowered = Lowering()(model)
