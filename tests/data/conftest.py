@@ -1,5 +1,6 @@
 """Tiny data sets of each layout: a bright ellipse that shrinks from frame to frame, written as the real ones are."""
 
+import codecs
 import csv
 import os
 from collections.abc import Callable, Iterator
@@ -166,6 +167,8 @@ def as_nobody(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[No
         modes = [folder.stat().st_mode for folder in above]
         for folder in (tmp_path, *above):
             folder.chmod(0o755)
+        # Nobody may not read a Python in root's home, and a codec that was not found is never looked for again.
+        codecs.lookup("utf-8-sig")
         os.seteuid(65534)
         try:
             yield
