@@ -139,7 +139,7 @@ def pieces(found: Profile, parts: Sequence[Part], depth: int) -> Iterator[str | 
         yield (
             f"A streamed frame, the second of a clip, and a clip of {found.arithmetic.frames} frames at once; batch 1, "
             "in evaluation.\nFLOPs: two a multiply-accumulate (MAC), one an elementwise operation.\n"
-            "MiB moved: the inputs that operators read and the results that they write, as eager execution does."
+            "Elem.: elementwise operations. MiB: what operators read and write, as eager execution does. Clip: GFLOPs."
         )
         yield from _checks(found.arithmetic)
     if "fps" in parts:
@@ -170,7 +170,7 @@ def arithmetic_table(found: Arithmetic, depth: int) -> Table:
     """A component a row: parameters, and the arithmetic of a streamed frame and of a clip."""
     table = plain_table("arithmetic")
     table.add_column("component", no_wrap=True)
-    for column in ("parameters", "M MACs", "M elementwise", "M FLOPs", "share", "MiB moved", "clip, M FLOPs"):
+    for column in ("M params", "M MACs", "M elem.", "M FLOPs", "share", "MiB", "clip, G"):
         table.add_column(column, justify="right")
     clip = {component.path: component for component in found.clip.walk()}
     for component, level in _shown(found.frame, depth):
@@ -180,14 +180,14 @@ def arithmetic_table(found: Arithmetic, depth: int) -> Table:
         share = component.whole.flops / found.frame.whole.flops
         cells = [
             f"{component.whole.macs.total() / 1e6:,.2f}",
-            f"{component.whole.pointwise.total() / 1e6:,.2f}",
-            f"{component.whole.flops / 1e6:,.2f}",
+            f"{component.whole.pointwise.total() / 1e6:,.1f}",
+            f"{component.whole.flops / 1e6:,.1f}",
             f"{share:.1%}",
-            f"{component.whole.bytes / 2**20:,.2f}",
-            f"{clip[component.path].whole.flops / 1e6:,.1f}",
+            f"{component.whole.bytes / 2**20:,.1f}",
+            f"{clip[component.path].whole.flops / 1e9:,.2f}",
         ]
         name = f"{'  ' * level}{component.name}"
-        table.add_row(name, f"{component.parameters:,}", *(cells if ran else ["not used", "", "", "", "", ""]))
+        table.add_row(name, f"{component.parameters / 1e6:,.3f}", *(cells if ran else ["not used", "", "", "", "", ""]))
     return table
 
 
