@@ -32,4 +32,6 @@ def fast_pieces(found: Fast) -> Iterator[str | Table]:
             )
         yield table
         yield "Milliseconds a frame, batch 1, clips of both in turns; the speed-up is of clips in the same round."
+    if any(match.speedup.median < 1 for match in found.matches):
+        yield "Slower than plain where the speed-up is below 1: `memx predict --plain` leaves the network as it is."
     yield from found.optimized.sentences()

@@ -119,7 +119,7 @@ def _refuse_early(
 ) -> None:
     """What would be found to be wrong after minutes of measuring only."""
     if out is not None and out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: is a file; it is a folder")
+        raise UserError(f"--out {out}: is a file; name a folder")
     if scaling:
         facts_of(recipe, model, "cpu")
         memories_of(recipe, beside)

@@ -175,7 +175,7 @@ def projection_sections(found: Projection | None) -> Iterator[Section | Drawing]
         title, alt = "Measured and bound", f"Bars: times of the stages on {found.here.device} and their bounds"
         note = f"{found.card.title} is the device at hand; nothing is projected."
     else:
-        least = f"{1000 * found.bound.seconds:,.2f} ms"
+        least = f"{1000 * found.bound.seconds:,.3g} ms"
         title = f"{found.card.title}, projected"
         alt = f"Bars: stages measured on {found.here.device}, and projected to {found.card.title}: at least {least}"
         note = (

@@ -27,7 +27,7 @@ TAKES = frozenset({"gather", "index", "index_select"})
 
 COPIES = TAKES | frozenset({
     "_to_copy", "cat", "clone", "constant_pad_nd", "copy_", "flip", "index_put_", "masked_fill", "masked_fill_",
-    "repeat", "roll", "scatter", "slice_scatter", "stack", "tril", "tril_", "triu", "where",
+    "repeat", "replication_pad2d", "roll", "scatter", "slice_scatter", "stack", "tril", "tril_", "triu", "where",
 })
 """Operators that move numbers and do not calculate."""
 # fmt: on

@@ -69,8 +69,10 @@ def test_fresh_weights_settle() -> None:
     assert torch.equal(stem.running_mean, kept)
 
 
-def test_a_smallest_frame_can_be_profiled(command) -> None:
-    status, _, err = command("profile", "gdkvm_phantom", "data.size=16", "--fps", "--rounds", "1", "--batch", "1")
+@pytest.mark.parametrize("size", [16, 33])
+def test_small_frames_and_padded_ones_can_be_profiled(command, size: int) -> None:
+    words = (f"data.size={size}", "--flops", "--fps", "--rounds", "1", "--batch", "1")
+    status, _, err = command("profile", "gdkvm_phantom", *words)
     assert status == 0, err
 
 
