@@ -1,14 +1,21 @@
-"""A table made for real, small: trained and scored in processes of their own, one row failing, then reused."""
+"""A table made for real, small: trained and scored, one run in processes of its own, one row failing, then reused."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
 
 import pytest
 from rich.console import Console
 
+from memx.cli import main
 from memx.cli.reproduction import run_reproduction
 from memx.recipe_source import SYSTEM_FILE
 from memx.reproduce.plan import make_plan
@@ -64,8 +71,39 @@ def small(tmp_path: Path) -> System:
     return load_system(folder)
 
 
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Only the first run of a table gets processes, each of which imports torch; the commands of the others are run in
+    this one. Gives how many processes there were."""
+    first: list[str] = []
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def start(words: Sequence[str], *, stdout: IO[bytes], **settings: Any) -> Any:
+        if not first:
+            first.append(words[words.index("--out") + 1])
+        if first[0] in words:
+            begun.append(subprocess.Popen(words, stdout=stdout, **settings))
+            return begun[-1]
+        assert list(words[:3]) == [sys.executable, "-m", "memx"]
+        monkeypatch.setattr(sys, "argv", ["memx", *words[3:]])
+        status = 0
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+            try:
+                main()
+            except SystemExit as stop:
+                status = int(stop.code or 0)
+        stdout.write(out.getvalue().encode())
+        return SimpleNamespace(poll=lambda: status)
+
+    known = SimpleNamespace(Popen=start, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
+    monkeypatch.setattr("memx.reproduce.workers.subprocess", known)
+    return lambda: len(begun)
+
+
 @pytest.mark.slow
-def test_a_table_of_two_rows_and_two_seeds(small: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_two_rows_and_two_seeds(
+    small: System, processes: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def make() -> tuple[str, int]:
@@ -77,6 +115,7 @@ def test_a_table_of_two_rows_and_two_seeds(small: System, tmp_path: Path, monkey
 
     printed, failed = make()
     assert failed == 2, printed
+    assert processes() == 3, "a training and two evaluations"
     assert QUICK in printed
     assert "0 of 6 runs are there, 6 to do, 2 at a time" in printed
     assert "train.precision=fp16 needs a GPU" in printed, "the end of a failed run's log is shown"
