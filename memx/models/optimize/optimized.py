@@ -22,7 +22,7 @@ _FRAMES = 3
 """Frames at the least that networks are compared on: a captured step runs from the second or third on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Optimized:
     """A network that is run, and what it was held to.
 
@@ -42,6 +42,9 @@ class Optimized:
     difference: float | None
     allowed: float
     refused: str = ""
+
+    def __repr__(self) -> str:
+        return f"Optimized({'; '.join(self.sentences())})"
 
     def sentences(self) -> list[str]:
         """What was done and what was not, for the reader of a terminal or a report."""
@@ -75,10 +78,17 @@ def optimize(
     with the reason. `precision` (fp32, bf16, fp16) is the autocast that it will be run under. The fast network has
     weights of its own, those of now.
 
-    Raises ValueError for a model in training mode.
+    Raises ValueError for a model in training mode, for one that is optimised already, for a precision that there is not
+    and for a negative tolerance.
     """
     if model.training:
         raise ValueError("optimize: the model is in training mode; call model.eval() first")
+    if any(isinstance(module, (FixedStep, FusedConv2d)) for module in model.modules()):
+        raise ValueError("optimize: the model is optimised already; optimise the one that it was made of")
+    if precision not in DTYPES:
+        raise ValueError(f"optimize: precision is {precision!r}; wants one of {', '.join(DTYPES)}")
+    if not tolerance >= 0:
+        raise ValueError(f"optimize: tolerance must be at least 0, not {tolerance:g}")
     video = video[:, [min(t, video.shape[1] - 1) for t in range(max(_FRAMES, video.shape[1]))]]
     device = video.device.type
     with _exact():

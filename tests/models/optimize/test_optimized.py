@@ -150,6 +150,28 @@ def test_a_model_in_training_is_an_error(narrow):
         optimize(narrow().train(), torch.rand(1, 2, 1, 32, 32))
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"precision": "int8"}, "precision is 'int8'; wants one of fp32, bf16, fp16"),
+        ({"tolerance": -1e-3}, "tolerance must be at least 0, not -0.001"),
+        ({"tolerance": float("nan")}, "tolerance must be at least 0, not nan"),
+    ],
+)
+def test_options_that_mean_nothing_are_errors(narrow, options, says):
+    with pytest.raises(ValueError, match=f"optimize: {says}"):
+        narrow().optimize(torch.rand(1, 3, 1, 32, 32), **options)
+
+
+def test_an_optimised_network_is_not_optimised_again_and_says_in_a_line_what_it_is(narrow):
+    video = torch.rand(1, 3, 1, 32, 32)
+    found = _settled(narrow(), video, 1).optimize(video)
+    assert repr(found) == f"Optimized({found.sentences()[0]})"
+    for model in (found.model, FixedStep(found.model, lambda step, example: step).eval()):
+        with pytest.raises(ValueError, match="is optimised already"):
+            optimize(model, video)
+
+
 def _recorded(step, example):
     """What a CUDA graph does, on the CPU: fixed places for what goes in and comes out, read and written by a replay."""
     held = tuple(x.clone() for x in example)
