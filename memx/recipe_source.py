@@ -256,7 +256,27 @@ def find_recipe(name: str | Path) -> Path:
     # `recipes/gdkvm_camus.yaml` is how the docs write it; it is found from any folder.
     if path.parent in (Path(), Path("recipes")) and stem in shipped:
         return shipped[stem]
+    if path.is_dir():
+        raise RecipeError(_not_in_folder(path))
+    system = next((part for part in path.parts if part != "zoo"), "")
+    systems = [file for file in shipped.values() if file.with_name(SYSTEM_FILE).is_file()]
+    inside = sorted(file.stem for file in systems if file.parent.name == system)
+    if inside:
+        right = stem if stem in inside else "one of them"
+        raise RecipeError(
+            f"no recipe file {str(name)!r} here; {system!r} is a system of the zoo, with the recipes "
+            f"{', '.join(inside)}: name {right}, without the system"
+        )
     raise RecipeError(f"no recipe file {str(name)!r} here, and {unknown('recipe', stem, shipped)}")
+
+
+def _not_in_folder(folder: Path) -> str:
+    """Why a folder is no recipe, and what in it is."""
+    if (folder / "recipe.yaml").is_file():
+        return f"{folder}: is a folder; the recipe in it is {folder / 'recipe.yaml'}"
+    there = sorted(path.name for path in folder.glob("*.yaml") if path.name != SYSTEM_FILE)
+    recipes = f"name a file of it: {', '.join(there[:5])}" if there else "there is no recipe in it"
+    return f"{folder}: is a folder, and no run, which has a recipe.yaml and weights in model.safetensors; {recipes}"
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -165,3 +165,27 @@ def test_recipes_are_found_by_path_and_by_name_and_misspellings_are_answered() -
         find_recipe("gdkvm_fantom")
     with pytest.raises(RecipeError, match="no recipe file"):
         find_recipe("elsewhere/gdkvm_phantom.yaml")
+
+
+@pytest.mark.parametrize("name", ["gdkvm", "gdkvm/gdkvm_rerelease", "zoo/gdkvm/gdkvm_rerelease.yml", "gdkvm/other"])
+def test_a_system_of_the_zoo_is_answered_with_its_recipes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        RecipeError, match="'gdkvm' is a system of the zoo, with the recipes gdkvm_normalised, "
+    ) as said:
+        find_recipe(name)
+    named = "gdkvm_rerelease" if "rerelease" in name else "one of them"
+    assert str(said.value).endswith(f": name {named}, without the system")
+
+
+def test_a_folder_is_no_recipe_and_what_is_in_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no run, which has a recipe\.yaml and weights .*; there is no recipe in it"):
+        find_recipe(tmp_path)
+    (tmp_path / "mine.yaml").write_text("base: gdkvm_phantom\n")
+    with pytest.raises(RecipeError, match=r"no run, which has .*; name a file of it: mine\.yaml"):
+        find_recipe(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("base: gdkvm_phantom\n")
+    with pytest.raises(RecipeError, match=r"is a folder; the recipe in it is .*recipe\.yaml"):
+        find_recipe(tmp_path)
