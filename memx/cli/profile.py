@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -98,9 +99,12 @@ def profile(
     from memx.profile.scaling import PLACES
 
     asked = {"flops": flops, "fps": fps, "memory": memory}
+    parts = [part for part in PARTS if asked[part] or not (any(asked.values()) or scaling)]
+    _refuse_without({"--place": place, "--beside": beside}, scaling, f"--scaling {'|'.join(Axis)}")
+    _refuse_without({"--compile": compile}, "fps" in parts, "--fps")
     run_profile(
         words or [],
-        parts=[part for part in PARTS if asked[part] or not (any(asked.values()) or scaling)],
+        parts=parts,
         scaling=[axis for axis in PLACES if axis in (scaling or [])],
         beside=beside or ["linear", "softmax"],
         places=place,
@@ -116,3 +120,11 @@ def profile(
         json=json,
         out=out,
     )
+
+
+def _refuse_without(given: Mapping[str, object], there: object, needed: str) -> None:
+    """Options that do nothing unless another one is there."""
+    from memx.errors import UserError
+
+    if not there and (idle := [name for name, value in given.items() if value]):
+        raise UserError(f"{', '.join(idle)}: has no effect without {needed}; add it, or leave {' '.join(idle)} away")

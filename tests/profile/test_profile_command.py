@@ -49,10 +49,24 @@ def test_one_part_alone(command, option: str, there: str, not_there: tuple[str, 
 
 
 def test_json_has_every_level(command, tmp_path: Path) -> None:
-    status, out, err = command("profile", *TINY, "--json", "--rounds", "1", "--batch", "3", "--out", tmp_path)
+    """With places of an axis, and as the file has it."""
+    axis = (
+        "--flops",
+        "--fps",
+        "--memory",
+        "--scaling",
+        "frames",
+        "--beside",
+        "softmax",
+        "--place",
+        "2",
+        "--place",
+        "3",
+    )
+    status, out, err = command("profile", *TINY, *axis, "--json", "--rounds", "1", "--batch", "3", "--out", tmp_path)
     assert status == 0, err
     data = json.loads(out)
-    assert json.loads((tmp_path / "profile.json").read_text(encoding="utf-8")) == data
+    assert (tmp_path / "profile.json").read_text(encoding="utf-8") == out
     frame = data["arithmetic"]["frame"]
     assert sum(part["flops"] for part in frame["parts"]) <= frame["flops"]
     assert frame["parts"][0]["parts"], "every level"
@@ -87,9 +101,14 @@ def test_a_runs_weights_are_profiled(command, tmp_path: Path) -> None:
         (["gdkvm_phantom", "gdkvm_camus"], "one recipe or run at a time"),
         (["gdkvm_phantom", "--device", "gpu"], "--device gpu: not available here"),
         (["gdkvm_phantom", "--frames", "1"], "--frames"),
+        (["gdkvm_phantom", "--place", "3"], "--place: has no effect without --scaling frames|objects|size|state"),
+        (["gdkvm_phantom", "--fps", "--beside", "linear", "--place", "3"], "--place, --beside: has no effect without"),
+        (["gdkvm_phantom", "--flops", "--compile"], "--compile: has no effect without --fps"),
+        (["gdkvm"], "'gdkvm' is a system of the zoo"),
+        (["FOLDER"], "is a folder, and no run"),
     ],
 )
-def test_mistakes(command, words: list[str], says: str) -> None:
-    status, _, err = command("profile", *words)
+def test_mistakes(command, words: list[str], says: str, tmp_path: Path) -> None:
+    status, _, err = command("profile", *(tmp_path if word == "FOLDER" else word for word in words))
     assert status == 2
     assert says in err
