@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,14 @@ from memx.profile.sections import profile_sections
 from memx.profile.verdicts import Scaling
 from memx.recipe import Recipe
 
-TINY = ["gdkvm_phantom", "data.size=32", "data.frames=2", "train.batch=2"]
+TINY = [
+    "gdkvm_phantom",
+    "data.size=32",
+    "data.frames=2",
+    "train.batch=2",
+    "model.image_encoder.width=8",
+    "model.value_encoder.width=8",
+]
 SCALING = ["--scaling", "frames", "--beside", "softmax", "--place", "2", "--place", "4"]
 ALL = [*(f"--{part}" for part in ("flops", "fps", "memory")), "--rounds", "1"]
 ORDER = ["arithmetic", "speed", "stages", "optimised", "roofline", "memory"]
@@ -57,28 +65,23 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder: a recipe and weights."""
+def test_a_run_folder_gets_its_profile(command, tmp_path: Path) -> None:
+    """With every part and an axis, in three kinds of files that say the same."""
     import memx
     from memx.engine.checkpoint import save_weights
     from memx.engine.run import RunFolder
 
     recipe = Recipe.load(TINY[0], TINY[1:])
-    folder = RunFolder.create(recipe, tmp_path_factory.mktemp("runs") / "run")
-    save_weights(folder.best_weights, memx.build(recipe), recipe)
-    return folder.path
-
-
-def test_a_run_folder_gets_its_profile(command, run: Path) -> None:
-    status, out, err = command("profile", run, *ALL, *SCALING)
+    run = RunFolder.create(recipe, tmp_path / "run")
+    save_weights(run.best_weights, memx.build(recipe), recipe)
+    status, out, err = command("profile", run.path, *ALL, *SCALING)
     assert status == 0, err
-    folder = run / "profile"
+    folder = run.path / "profile"
     assert f"report {folder / 'report.html'}" in out
     assert {path.name for path in folder.iterdir()} == FIGURES | TABLES | PAGE | GROWN
     data = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
     assert set(data["files"]) == FIGURES | TABLES | PAGE | GROWN
-    assert data["recipe"]["hash"] == Recipe.load(run / "recipe.yaml").hash
+    assert data["recipe"]["hash"] == Recipe.load(run.path / "recipe.yaml").hash
 
     html = (folder / "report.html").read_text(encoding="utf-8")
     page = Texts(html)
@@ -99,16 +102,12 @@ def test_a_run_folder_gets_its_profile(command, run: Path) -> None:
     for sentence in (line for kinds in data["verdicts"].values() for lines in kinds.values() for line in lines):
         assert sentence in out
         assert all(part in html for part in sentence.split(": ")[1:]), sentence
+    tables_say_what_the_json_says(folder, data)
 
 
-def test_tables_say_what_the_json_says(command, tmp_path: Path) -> None:
-    status, out, err = command("profile", *TINY, *ALL, *SCALING, "--json", "--out", tmp_path)
-    assert status == 0, err
-    data = json.loads(out)
-    assert (tmp_path / "profile.json").read_text(encoding="utf-8") == out
-
+def tables_say_what_the_json_says(folder: Path, data: dict[str, Any]) -> None:
     frame = data["arithmetic"]["frame"]
-    arithmetic = {row["component"]: row for row in rows(tmp_path / "arithmetic.csv")}
+    arithmetic = {row["component"]: row for row in rows(folder / "arithmetic.csv")}
     assert int(arithmetic["model"]["flops"]) == frame["flops"]
     for part in frame["parts"]:
         row = arithmetic[part["path"]]
@@ -117,17 +116,17 @@ def test_tables_say_what_the_json_says(command, tmp_path: Path) -> None:
         ]
         assert int(row["flops"]) == 2 * int(row["macs"]) + int(row["elementwise"])
 
-    speed = rows(tmp_path / "speed.csv")
+    speed = rows(folder / "speed.csv")
     assert [(row["mode"], int(row["batch"])) for row in speed] == [
         (item["mode"], item["batch"]) for item in data["speed"]
     ]
     for row, item in zip(speed, data["speed"], strict=True):
         assert float(row["ms_per_frame"]) == item["ms_per_frame"]
         assert float(row["ms_per_frame_p95"]) >= float(row["ms_per_frame"])
-    assert {row["component"]: float(row["ms"]) for row in rows(tmp_path / "stages.csv")} == pytest.approx(
+    assert {row["component"]: float(row["ms"]) for row in rows(folder / "stages.csv")} == pytest.approx(
         data["stages_ms"]
     )
-    networks = rows(tmp_path / "scaling_frames_networks.csv")
+    networks = rows(folder / "scaling_frames_networks.csv")
     assert [(row["memory"], int(row["at"]), int(row["state_bytes"])) for row in networks] == [
         (point["memory"], point["at"], point["state_bytes"]) for point in data["scaling_networks"]["frames"]
     ]
@@ -146,15 +145,18 @@ def test_a_second_profile_replaces_the_first_whole(command, tmp_path: Path) -> N
     assert json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))["scaling"] == {}
 
 
-@pytest.mark.parametrize("listed", ["../../keep.csv", "keep.txt", 7, "keep"])
-def test_only_files_of_a_profile_go(command, tmp_path: Path, listed: object) -> None:
+def test_only_files_of_a_profile_go(command, tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
-    for kept in (tmp_path / "keep.csv", folder / "keep.txt", folder / "keep"):
-        kept.write_text("")
-    (folder / "profile.json").write_text(json.dumps({"files": [listed]}))
+    kept = (tmp_path / "keep.csv", folder / "keep.txt", folder / "keep")
+    for path in kept:
+        path.write_text("")
+    (folder / "gone.csv").write_text("")
+    listed = ["../../keep.csv", "keep.txt", 7, "keep", "gone.csv"]
+    (folder / "profile.json").write_text(json.dumps({"files": listed}))
     assert command("profile", *TINY, "--flops", "--out", folder)[0] == 0
-    assert all(kept.exists() for kept in (tmp_path / "keep.csv", folder / "keep.txt", folder / "keep"))
+    assert all(path.exists() for path in kept)
+    assert not (folder / "gone.csv").exists()
 
 
 def test_a_recipe_writes_nothing_unasked(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
