@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 import tracemalloc
@@ -180,12 +181,12 @@ def test_what_may_not_be_read_is_named(kind: str, closed: str, mode: int, copy, 
     out.mkdir(mode=0o777)
     out.chmod(0o777)
     with as_nobody():
-        found = check(root, layouts.build(layout), name=layout)
-        status, said, _ = command("data", "check", root, "--layout", layout, "--out", out)
-    told = [(p.severity, p.where) for p in found.problems if "may not be" in p.what and "right to read" in p.remedy]
-    assert ("error", closed) in told, found.problems
-    assert not any("damaged" in problem.what for problem in found.problems), found.problems
-    assert status == 1, said
+        status, said, err = command("data", "check", root, "--layout", layout, "--out", out, "--json")
+    assert status == 1, said + err
+    found = json.loads(said)["problems"]
+    told = [(p["severity"], p["where"]) for p in found if "may not be" in p["what"] and "right to read" in p["remedy"]]
+    assert ("error", closed) in told, found
+    assert not any("damaged" in problem["what"] for problem in found), found
 
 
 @pytest.mark.parametrize("kind", KINDS)
