@@ -42,7 +42,11 @@ def test_imported_weights_have_no_first_steps_and_data_are_looked_for_first(
     assert not (tmp_path / "out").exists()
 
 
-def test_everything_is_drawn_and_written(inspect, run_of, clip, tmp_path: Path) -> None:
+def test_everything_is_drawn_and_written_and_a_later_inspection_takes_its_place(
+    inspect, run_of, clip, tmp_path: Path
+) -> None:
+    """What a later one does not write anew goes, so that all that lies there is of one inspection; a user's file
+    stays."""
     run, out = run_of(), tmp_path / "out"
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     status, shown, err = inspect(run, clip, "--out", out, "--steps", "3")
@@ -75,6 +79,12 @@ def test_everything_is_drawn_and_written(inspect, run_of, clip, tmp_path: Path) 
     assert summary["training"] == {"start": "fresh", "steps": 3}
     assert -1 <= summary["clip_gradients"]["pearson"]["α and β"] <= 1
 
+    (out / "mine.png").write_bytes(b"")
+    status, _, err = inspect(run_of("softmax"), clip, "--out", out)
+    assert status == 0, err
+    assert names(out) == {"state.png", "readout.png", "mine.png"} | NUMBERS
+    assert set(json.loads((out / "summary.json").read_text())["inspection"]) == names(out) - {"mine.png"}
+
 
 @pytest.mark.parametrize(
     ("memory", "left_out", "says"),
@@ -92,18 +102,6 @@ def test_a_memory_without_gates_or_matrix_shows_the_rest_and_says_so(
     assert ("meets no gates" in shown) == bool(left_out)
     assert names(tmp_path) == (FIGURES - left_out) | NUMBERS
     assert says in (tmp_path / "report.html").read_text(encoding="utf-8")
-
-
-def test_a_new_inspection_takes_the_place_of_the_one_before(inspect, run_of, clip, tmp_path: Path) -> None:
-    """What it does not write anew goes, so that all that lies there is of one inspection; a user's file stays."""
-    out = tmp_path / "out"
-    assert inspect(run_of(), clip, "--out", out, "--steps", "2")[0] == 0
-    assert {"clip_gradients.png", "training_gradients.png", "steps.csv"} <= names(out)
-    (out / "mine.png").write_bytes(b"")
-    status, _, err = inspect(run_of("softmax"), clip, "--out", out)
-    assert status == 0, err
-    assert names(out) == {"state.png", "readout.png", "mine.png"} | NUMBERS
-    assert set(json.loads((out / "summary.json").read_text())["inspection"]) == names(out) - {"mine.png"}
 
 
 def test_a_folder_of_other_things_is_refused(inspect, run_of, clip, tmp_path: Path) -> None:
