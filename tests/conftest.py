@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,13 @@ import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays to the end: garbage collection, which would walk through it again and again, leaves it
+    alone."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
