@@ -10,7 +10,7 @@ demo: $(VENV)/.memx
 	$(BIN)/memx demo --out $(DEMO)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 fast: $(VENV)/.dev  ## the tests that take less than ten seconds each
 	$(BIN)/python -m pytest -m "not slow"
