@@ -95,11 +95,11 @@ def profile(
     """Measure a network: arithmetic, frames a second and memory; without an option, all three. Or how it scales."""
     from memx.cli.common import pick_device
     from memx.cli.profiling import run_profile
-    from memx.profile.run import PARTS
+    from memx.profile.run import PARTS, Part
     from memx.profile.scaling import PLACES
 
     asked = {"flops": flops, "fps": fps, "memory": memory}
-    parts = [part for part in PARTS if asked[part] or not (any(asked.values()) or scaling)]
+    parts: list[Part] = [part for part in PARTS if asked[part] or not (any(asked.values()) or scaling)]
     _refuse_without({"--place": place, "--beside": beside}, scaling, f"--scaling {'|'.join(Axis)}")
     _refuse_without({"--compile": compile}, "fps" in parts, "--fps")
     run_profile(
