@@ -18,9 +18,14 @@ class UserError(Exception):
 
 
 class InterruptedRunError(UserError):
-    """The user stopped a run; what it had reached is saved."""
+    """The user, or the machine's scheduler, stopped a run; its message says what is kept and how to go on.
 
-    status = 130
+    `status` is 128 + the number of the signal: 130 for Ctrl-C.
+    """
+
+    def __init__(self, message: str, *, status: int = 130):
+        super().__init__(message)
+        self.status = status
 
 
 class RecipeError(UserError):

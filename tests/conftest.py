@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +48,30 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         except SystemExit as stop:
             status = int(stop.code or 0)
         return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def forked() -> Callable[[Callable[[], object]], int]:
+    """Call a function in a forked process: 0 when it returns, its own status, or minus the signal that killed it."""
+
+    def run(function: Callable[[], object]) -> int:
+        process = os.fork()
+        if process:
+            return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        status = 1
+        try:
+            function()
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
 
     return run
 

@@ -27,9 +27,11 @@ from memx.cli import (
     train,
     zoo,
 )
-from memx.errors import UserError
+from memx.cli.interrupt import Interruptible
+from memx.errors import InterruptedRunError, UserError
 
 app = typer.Typer(
+    cls=Interruptible,
     help="Explore how a video model should remember: memories, recipes, honest numbers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -85,9 +87,8 @@ def main() -> None:
         from rich.console import Console
         from rich.text import Text
 
-        Console(stderr=True, highlight=False).print(
-            Text.assemble(("error: ", "bold red"), _message(error)), soft_wrap=True
-        )
+        head = ("", "") if isinstance(error, InterruptedRunError) else ("error: ", "bold red")
+        Console(stderr=True, highlight=False).print(Text.assemble(head, _message(error)), soft_wrap=True)
         sys.exit(error.status if isinstance(error, UserError) else 2)
 
 

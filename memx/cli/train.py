@@ -18,17 +18,34 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Run folder; none: runs/<date>_<name>_<hash>.", show_default=False)
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.", show_default=False)] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with this run folder; `auto`: with --out where a run is there, else start one there.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Train a recipe into a run folder; validates, checkpoints, keeps the best weights and writes a report."""
     from memx.cli.common import pick_device, split_overrides
     from memx.cli.training import run_training
+    from memx.engine.checkpoint import refuse_other_recipe
     from memx.engine.run import RunFolder
     from memx.errors import UserError
     from memx.recipe import Recipe
 
-    if resume is not None:
+    if resume is None or str(resume) == "auto":
+        if recipe is None:
+            raise UserError("name a recipe, e.g. `memx train gdkvm_phantom`; `memx list recipe` shows them")
+        if resume is not None and out is None:
+            raise UserError("--resume auto needs --out: the run folder of the first start and of every other")
+        chosen = Recipe.load(recipe, overrides or [])
+        there = resume is not None and out is not None and (out / "recipe.yaml").is_file()
+        run = RunFolder.open(out) if there and out is not None else None
+        if run is not None:
+            refuse_other_recipe(run, chosen)
+    else:
         if out is not None:
             raise UserError("--resume goes on in its own run folder; leave --out away")
         words = [word for word in (recipe, *(overrides or [])) if word]
@@ -37,9 +54,4 @@ def train(
             raise UserError(f"--resume takes the recipe from the run folder; leave {names[0]!r} away")
         run = RunFolder.open(resume)
         chosen = Recipe.load(run.path / "recipe.yaml", overrides)
-    elif recipe is None:
-        raise UserError("name a recipe, e.g. `memx train gdkvm_phantom`; `memx list recipe` shows them")
-    else:
-        chosen = Recipe.load(recipe, overrides or [])
-        run = None
-    run_training(chosen, run=run, out=out, device=pick_device(device), resume=resume is not None)
+    run_training(chosen, run=run, out=out, device=pick_device(device))

@@ -152,7 +152,7 @@ class DiskCache(ClipCache):
         about = {"ed": clip.ed, "es": clip.es, "values": sorted(clip.values)}
         about["crc32"] = _checksum(arrays, about)
         try:
-            with atomic(self.path(case)) as part:
+            with atomic(self.path(case), durable=False) as part:  # what a power cut spoils is made anew
                 save_file(arrays, part, metadata={"clip": json.dumps(about)})
         except (UserError, SafetensorError) as error:
             self._writes = False

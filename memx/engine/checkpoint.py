@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,23 @@ def differences(first: Any, second: Any, place: str) -> list[str]:
     return [] if first == second else [place]
 
 
+def refuse_other_recipe(run: RunFolder, recipe: Recipe) -> None:
+    """Raise CheckpointError unless the run's recipe and plug-ins are these, in all that decides the trained weights."""
+    file = run.path / "recipe.yaml"
+    data = parse_yaml(file.read_text(encoding="utf-8"), str(file)).data
+    copies = [run.path / name for name in data.get("plugins", []) if name.endswith(".py")]
+    own = [hashlib.sha256(copy.read_bytes()).hexdigest() for copy in copies if copy.is_file()]
+    given = zip(recipe.plugins, recipe.plugin_digests, strict=True)
+    differing = differences(Recipe.from_dict({**data, "plugins": recipe.plugins}).decisive(), recipe.decisive(), "") + [
+        "the plug-ins' code"
+    ] * (own != [digest for plugin, digest in given if plugin.endswith(".py")])
+    if differing:
+        raise CheckpointError(
+            f"{run.path}: holds a run of another recipe; they differ in {', '.join(differing)}. Choose another --out, "
+            f"or go on with that run by: memx train --resume {run.path}"
+        )
+
+
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Load tensors into a model; refuses missing, surplus and misshapen ones by name, all at once."""
     own = model.state_dict()
@@ -153,13 +172,23 @@ def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_training_state(path: Path) -> dict[str, Any]:
-    """Read what `save_training_state` wrote; pickled code is refused (`weights_only=True`)."""
+    """Read what `save_training_state` wrote; pickled code is refused (`weights_only=True`).
+
+    Raises CheckpointError when it is missing or damaged: the checksums of the archive are verified, which `torch.load`
+    does not do.
+    """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (bad := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"the checksum of {bad} is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no training state to resume from; start without --resume") from None
     except Exception as error:
-        raise CheckpointError(f"{path}: damaged or unsafe training state: {_first_line(error)}") from None
+        raise CheckpointError(
+            f"{path}: damaged or unsafe training state: {_first_line(error)}. Put back a copy of it, or train anew "
+            "into another folder; the weights beside it are files of their own and may well be whole"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

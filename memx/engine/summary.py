@@ -51,6 +51,8 @@ def write_training_report(run: RunFolder, history: History, validation: Evaluati
         facts_section("Data", manifest["data"]),
         facts_section("Environment", manifest["environment"]),
     ]
+    report = Report(f"{run.recipe.name}: training", sections, _subtitle(run.recipe))
+    path = write_report(run.path / "report.html", report)
     run.write_json(
         "metrics.json",
         {
@@ -60,8 +62,7 @@ def write_training_report(run: RunFolder, history: History, validation: Evaluati
             "seconds": sum(seconds),
         },
     )
-    report = Report(f"{run.recipe.name}: training", sections, _subtitle(run.recipe))
-    return write_report(run.path / "report.html", report)
+    return path
 
 
 def write_evaluation(run: RunFolder, recipe: Recipe, split: str, found: Evaluation, *, name: str | None = None) -> Path:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from memx.engine.checkpoint import differences, load_training_state, save_traini
 from memx.engine.datasets import data_record, training_set
 from memx.engine.evaluate import Evaluation, evaluate
 from memx.engine.history import History
+from memx.engine.interruption import Interruption, StopSignal, leave_to_main, noting
 from memx.engine.manifest import manifest
 from memx.engine.optim import make_optimizer, make_schedule
 from memx.engine.run import RunFolder
@@ -56,7 +55,10 @@ class Trainer:
     """The recipe's training set, where the caller has it already (`training_set`)."""
     iteration: int = 0
     best: float = -math.inf
+    validated: bool = True
+    """False between a step that is to be validated and the end of its validation."""
     history: History = field(default_factory=History)
+    interruption: Interruption = field(default_factory=Interruption)
 
     def __post_init__(self) -> None:
         train = self.recipe.train
@@ -82,12 +84,17 @@ class Trainer:
     def run(self) -> None:
         """Train from the current iteration to the last; validates, checkpoints and keeps the best weights.
 
-        The first Ctrl-C ends the run after the step at hand, saved; a second one ends it at once, unsaved.
+        Ctrl-C, SIGTERM or SIGUSR1 end the run after the step at hand, saved (`interruption`): InterruptedRunError. A
+        validation that is under way is left, and made when the run goes on. A second Ctrl-C ends it at once, unsaved.
         """
         train = self.recipe.train
         self._record()
-        started = time.perf_counter()
-        with _interruptible() as interrupted:
+        with noting() as self.interruption:
+            if self.iteration:  # what a kill may have left older than the state, or unmade
+                self._write_readable()
+                if not self.validated:
+                    self._complete_step(self.history.rows[-1], time.perf_counter())
+            started = time.perf_counter()
             for batch in self._batches():
                 loss, parts = self._step(batch)
                 self.iteration += 1
@@ -96,19 +103,36 @@ class Trainer:
                     self.iteration, loss=loss, learning_rate=rate, seconds=0.0, validation_dice=None, **parts
                 )
                 row = self.history.rows[-1]
-                if self._due(train.validate_every):
-                    row["validation_dice"] = self._validate()
-                now = time.perf_counter()
-                row["seconds"], started = now - started, now  # loading and validation count, as they do for the user
-                if self._due(train.checkpoint_every):
-                    self.save()
+                self.validated = not self._due(train.validate_every)
+                started = self._complete_step(row, started)
                 self.on_step(Step(self.iteration, loss, row["validation_dice"], row["seconds"]))
-                if interrupted() and self.iteration < train.iterations:
-                    self.save()
-                    raise InterruptedRunError(
-                        f"interrupted after {self.iteration} of {train.iterations} steps; "
-                        f"go on with: memx train --resume {self.folder.path}"
-                    )
+                self._stop_if_asked()
+
+    def _complete_step(self, row: dict[str, Any], started: float) -> float:
+        """What follows a step where it is due: validation and checkpoint; returns when it ended."""
+        if not self.validated:
+            try:
+                row["validation_dice"] = self._validate()
+            except StopSignal:
+                self._stop_if_asked()
+                raise
+            self.validated = True
+        now = time.perf_counter()
+        row["seconds"] += now - started  # loading and validation count, as they do for the user
+        if self._due(self.recipe.train.checkpoint_every):
+            self.save()
+        return now
+
+    def _stop_if_asked(self) -> None:
+        """After a step, save and raise InterruptedRunError where any process of the run has been asked to stop."""
+        if self.interruption.agree(self.accelerator):
+            self.save()
+            self.accelerator.wait_for_everyone()  # torchrun kills the others when the first has ended
+            raise InterruptedRunError(
+                f"interrupted after {self.iteration} of {self.recipe.train.iterations} steps; "
+                f"go on with: memx train --resume {self.folder.path}",
+                status=128 + (self.interruption.number or 0),
+            )
 
     def _record(self) -> None:
         """Write the manifest; a run that goes on must go on with the data that it began with."""
@@ -155,6 +179,7 @@ class Trainer:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device != "cpu",
+            worker_init_fn=leave_to_main,
             generator=torch.Generator(),  # else starting to load would draw from the generator that a resume restores
         )
 
@@ -191,7 +216,12 @@ class Trainer:
         )
 
     def _validate(self) -> float | None:
-        """Mean Dice on the validation split; keeps the weights when it is the best so far."""
+        """Mean Dice on the validation split; keeps the weights when it is the best so far.
+
+        Best weights never lie beside no checkpoint: what was trained is then told from weights that were imported.
+        """
+        if not self.folder.training_state.exists():
+            self.save()
         try:
             result = self.validation()
         except UserError:
@@ -200,7 +230,8 @@ class Trainer:
         dice = result.mean_dice
         if self.accelerator.is_main_process and (dice if dice is not None else 0.0) > self.best:
             self.best = dice if dice is not None else 0.0
-            save_weights(self.folder.best_weights, self.model, self.recipe, iteration=str(self.iteration))
+            with self._saying_what_is_kept():
+                save_weights(self.folder.best_weights, self.model, self.recipe, iteration=str(self.iteration))
         return dice
 
     def validation(self) -> Evaluation:
@@ -210,12 +241,28 @@ class Trainer:
         """
         as_trained = self.recipe.evaluate.model_copy(update={"frames": "as_trained", "masks": "as_trained"})
         recipe = self.recipe.model_copy(update={"evaluate": as_trained})
-        return evaluate(self.model, recipe, "val", device=str(self.accelerator.device), examples=0)
+        return evaluate(
+            self.model,
+            recipe,
+            "val",
+            device=str(self.accelerator.device),
+            examples=0,
+            on_case=lambda done, total: self.interruption.stop_if_asked(),
+        )
 
     def save(self) -> None:
-        """Write a resumable checkpoint: `last/`."""
+        """Write a resumable checkpoint, `last/`. Its training state is all that resuming reads.
+
+        A process may be killed between any two files: the state is written first and whole, and what else there is
+        follows from it and is written again when the run goes on.
+        """
         if not self.accelerator.is_main_process:
             return
+        with self._saying_what_is_kept():
+            self._write_state()
+            self._write_readable()
+
+    def _write_state(self) -> None:
         scaler = self.accelerator.scaler
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         save_training_state(
@@ -225,6 +272,7 @@ class Trainer:
                 "plugins": self.recipe.plugin_digests,
                 "iteration": self.iteration,
                 "best": self.best,
+                "validated": self.validated,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict() | {"lr_lambdas": []},
@@ -233,8 +281,23 @@ class Trainer:
                 "history": self.history.rows,
             },
         )
-        save_weights(self.folder.last_weights, self.model, self.recipe, iteration=str(self.iteration))
-        self.history.write(self.folder.path / "history.csv")
+
+    def _write_readable(self) -> None:
+        """The weights and the history in files of their own."""
+        if self.accelerator.is_main_process:
+            save_weights(self.folder.last_weights, self.model, self.recipe, iteration=str(self.iteration))
+            self.history.write(self.folder.path / "history.csv")
+
+    @contextmanager
+    def _saying_what_is_kept(self) -> Iterator[None]:
+        """A disk that is full ends the run; the message says where it can go on."""
+        try:
+            yield
+        except UserError as error:
+            kept = (
+                "The last checkpoint is kept" if self.folder.training_state.exists() else "There is no checkpoint yet"
+            )
+            raise UserError(f"{error}. {kept}; go on with: memx train --resume {self.folder.path}") from error
 
     def restore(self) -> None:
         """Go back to the last checkpoint, exactly. Raises CheckpointError when it belongs to another recipe."""
@@ -261,24 +324,5 @@ class Trainer:
         if torch.cuda.is_available() and state["random"]["cuda"]:
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
         self.iteration, self.best = state["iteration"], state["best"]
+        self.validated = state.get("validated", True)
         self.history = History(list(state["history"]))
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C was pressed; a second one raises KeyboardInterrupt at once."""
-    pressed: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        pressed.append(number)
-        if len(pressed) > 1:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)

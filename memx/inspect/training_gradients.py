@@ -112,8 +112,9 @@ def training_gradients(
                 trainer.run()
         except _EnoughStepsError:
             pass
-        except InterruptedRunError:
-            raise InterruptedRunError(f"interrupted after {len(done)} of {steps} steps; nothing was written") from None
+        except InterruptedRunError as stop:
+            said = f"interrupted after {len(done)} of {steps} steps; nothing was written"
+            raise InterruptedRunError(said, status=stop.status) from None
     return _result("fresh" if tensors is None else "trained", done)
 
 
