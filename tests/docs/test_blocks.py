@@ -143,7 +143,7 @@ def smaller(words: list[str], answer: str = "") -> list[str]:
         return [*without(words, "--repeats"), "--repeats", "1"]
     if words[:2] == ["data", "phantom"]:
         return [*without(without(words, "--patients"), "--size"), "--patients", "3", "--size", "64"]
-    if words[0] == "train" and "--resume" not in words:
+    if words[0] == "train" and ("--resume" not in words or "auto" in words):
         return [*words, *SMALL_MODEL]
     if words[0] == "profile" or (words[0] == "bench" and words[1:2] != ["data"]):
         said = {word.split("=")[0] for word in words}

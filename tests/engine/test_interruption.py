@@ -6,13 +6,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from memx.engine import train as training
 from memx.engine.checkpoint import load_training_state, read_weights
@@ -99,6 +103,42 @@ def test_a_process_that_loads_data_ends_by_its_training_process_alone(tmp_path: 
         assert os.waitpid(child, os.WNOHANG) == (0, 0)
     os.kill(child, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or torch.cuda.is_available(), reason="forks processes that use torch")
+def test_processes_that_train_together_stop_at_the_same_step(tmp_path: Path) -> None:
+    """Only the second of two hears the signal, and both learn of it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    def work(rank: int) -> int:
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in place.items()})
+        AcceleratorState._reset_state(True)
+        accelerator = Accelerator(cpu=True)
+        assert accelerator.num_processes == 2
+        with noting() as heard:
+            assert not heard.agree(accelerator)
+            if rank == 1:
+                signal.raise_signal(signal.SIGUSR1)
+            assert heard.agree(accelerator)
+        assert heard.number == signal.SIGUSR1
+        accelerator.end_training()
+        return 0
+
+    children = []
+    for rank in range(2):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = work(rank)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
 
 
 @pytest.fixture(scope="module")
