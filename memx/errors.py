@@ -28,6 +28,10 @@ class InterruptedRunError(UserError):
         self.status = status
 
 
+class DivergedError(UserError):
+    """Training left the finite numbers."""
+
+
 class RecipeError(UserError):
     """A recipe, an override or a component's options are wrong."""
 

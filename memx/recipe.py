@@ -17,21 +17,18 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from memx.errors import RecipeError, nearest
 from memx.plugins import load_plugin
 from memx.recipe_source import Place, Source, apply_override, find_recipe, load_source, parse_yaml
-from memx.registry import Part, Slot, refines, registry
+from memx.registry import Neutral, Part, Slot, neutral_options, refines, registry
+from memx.section import Section
 
 ModelSlot = Annotated[Callable[..., Any], Slot("model")]
 LayoutSlot = Annotated[Callable[..., Any], Slot("layout")]
 TransformSlot = Annotated[Callable[..., Any], Slot("transform")]
 LossSlot = Annotated[Callable[..., Any], Slot("loss")]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 def _text(value: Any) -> Any:
@@ -85,11 +82,19 @@ class Data(Section):
     )
 
 
+Tracker = Literal[
+    "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
+]  # as accelerate spells them
+
+
 class Train(Section):
     """Optimisation."""
 
     iterations: int = Field(default=1500, ge=1, description="optimiser steps")
-    batch: int = Field(default=10, ge=1, description="clips a step")
+    batch: int = Field(default=10, ge=1, description="clips a step, over all its micro-batches and processes")
+    accumulate: Annotated[int, Neutral(1)] = Field(
+        default=1, ge=1, description="micro-batches a step, whose gradients are summed: less memory, the same gradient"
+    )
     learning_rate: float = Field(default=1e-4, gt=0, description="AdamW's step size")
     encoder_lr_factor: float = Field(
         default=0.1, gt=0, description="learning rate of the encoders, as a factor of learning_rate"
@@ -99,12 +104,25 @@ class Train(Section):
     )
     clip_norm: float | None = Field(default=3.0, gt=0, description="gradient norm is clipped to this; null: not at all")
     warmup: int = Field(default=0, ge=0, description="steps of linear warm-up")
-    schedule: Literal["step", "cosine", "constant"] = Field(
-        default="step", description="× 0.1 at 1/3 and at 2/3 of the run | cosine to zero | constant"
+    schedule: Literal["step", "cosine", "poly", "constant"] = Field(
+        default="step", description="× 0.1 at 1/3 and at 2/3 of the run | cosine to zero | (1 − i/n)^0.9 | constant"
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="arithmetic of forward and backward")
+    ema: Annotated[float | None, Neutral(None)] = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of a moving average of the weights, which is then validated and kept; null: none",
+    )
+    deterministic: Annotated[bool, Neutral(False)] = Field(
+        default=False,
+        description="on a GPU, only operators whose results are the same each time: slower; a CPU needs no such option",
+    )
     validate_every: int = Field(default=250, ge=0, description="steps between validations; 0: only at the end")
     checkpoint_every: int = Field(default=250, ge=1, description="steps between resumable checkpoints")
+    trackers: list[Tracker] = Field(
+        default=["tensorboard"], description="where the curves go beside history.csv; [] for nowhere"
+    )
 
 
 class Evaluate(Section):
@@ -212,7 +230,7 @@ class Recipe(Section):
         data = self.model_dump(mode="json", context={"neutral": False})
         for key in ("name", "description", "evaluate", "plugins"):
             del data[key]
-        for key in ("validate_every", "checkpoint_every"):
+        for key in ("validate_every", "checkpoint_every", "trackers", *neutral_options(self.train)):
             del data["train"][key]
         data["data"] = {k: v for k, v in data["data"].items() if k not in ("root", "workers", "cache")}
         return data
@@ -264,6 +282,8 @@ def _explain(item: Any, source: Source) -> str:
         return f"{where}: is missing"
     if item["type"] == "slot":
         return f"{where}: {item['msg']}"
+    if item["type"] == "value_error":  # a validator's own words
+        return f"{where}: {item['ctx']['error']}"
     shown = repr(item["input"])
     return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {shown if len(shown) < 80 else shown[:77] + '…'}"
 
@@ -317,6 +337,10 @@ def _target(annotation: Any) -> tuple[str | None, type[BaseModel] | None]:
 # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+_LONG = 80
+"""Characters up to which a mapping or list without descriptions of its own stands on one line."""
+
+
 def _write(data: Mapping[str, Any], model: type[BaseModel] | None, depth: int) -> list[str]:
     lines: list[str] = []
     pad = "  " * depth
@@ -333,6 +357,9 @@ def _write(data: Mapping[str, Any], model: type[BaseModel] | None, depth: int) -
                 inner = registry(kind)[item["type"]].options
                 first, *rest = _write(item, inner, depth + 2)
                 lines += [f"{pad}  - {first.lstrip()}", *rest]
+        elif isinstance(value, dict | list) and len(_scalar(value)) > _LONG:
+            block = yaml.safe_dump(value, default_flow_style=None, sort_keys=False, width=100, allow_unicode=True)
+            lines += [f"{pad}{key}:{comment}", *(f"{pad}  {line}" for line in block.splitlines())]
         else:
             lines.append(f"{pad}{key}: {_scalar(value)}{comment}")
         if depth == 0 and isinstance(value, dict):

@@ -127,9 +127,8 @@ class Part:
         filled = entry.options.model_validate(dict(self.options))
         data = filled.model_dump(mode="json", context={"neutral": neutral})
         if not neutral:
-            for name, info in entry.options.model_fields.items():
-                if any(isinstance(mark, Neutral) and mark.value == getattr(filled, name) for mark in info.metadata):
-                    del data[name]
+            for name in neutral_options(filled):
+                del data[name]
         return {"type": self.type, **data}
 
 
@@ -142,6 +141,15 @@ class Neutral:
     """
 
     value: Any
+
+
+def neutral_options(filled: pydantic.BaseModel) -> list[str]:
+    """The options of a component, or of a section of a recipe, that are at their `Neutral` value."""
+    return [
+        name
+        for name, info in type(filled).model_fields.items()
+        if any(isinstance(mark, Neutral) and mark.value == getattr(filled, name) for mark in info.metadata)
+    ]
 
 
 class Slot:

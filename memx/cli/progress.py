@@ -14,7 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def bar(
     title: str, total: int | None, unit: str = "", *, console: Console | None = None
 ) -> Iterator[Callable[..., None]]:
-    """Gives `advance(note="", steps=1)`; shows what is done, how fast, and the time left."""
+    """Gives `advance(note="", steps=1, before=False)`; shows what is done, how fast, and the time left.
+
+    Steps that were done `before`, in another run of the command, count as done and say nothing of the speed.
+    """
     console = console or Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _lines(title, total, unit, console)
@@ -34,7 +37,10 @@ def bar(
     with progress:
         task = progress.add_task(title, total=total, note="", speed="")
 
-        def advance(note: str = "", steps: int = 1) -> None:
+        def advance(note: str = "", steps: int = 1, before: bool = False) -> None:
+            if before:
+                progress.reset(task, completed=steps, note=note, speed="")
+                return
             speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
             progress.update(task, advance=steps, note=note, speed=_speed(speed) if speed else "")
 
@@ -43,19 +49,23 @@ def bar(
 
 def _lines(title: str, total: int | None, unit: str, console: Console) -> Callable[..., None]:
     """A line for every tenth of the work: what a log file wants."""
-    started, done, shown = time.perf_counter(), 0, 0
+    started, done, done_before, shown = time.perf_counter(), 0, 0, 0
 
-    def advance(note: str = "", steps: int = 1) -> None:
-        nonlocal done, shown
+    def advance(note: str = "", steps: int = 1, before: bool = False) -> None:
+        nonlocal done, done_before, shown, started
         done += steps
+        if before:
+            done_before, started, shown = done, time.perf_counter(), done * 10 // total if total else 0
+            return
         tenth = done * 10 // total if total else 0
         if tenth > shown:
             shown = tenth
             elapsed = time.perf_counter() - started
-            left = elapsed / done * (total - done) if total else 0
+            rate = (done - done_before) / elapsed
+            left = (total - done) / rate if total else 0
             parts = [
                 f"{title} {done}/{total} {unit}".rstrip(),
-                _speed(done / elapsed),
+                _speed(rate),
                 f"{elapsed:.0f} s, {left:.0f} s left",
                 note,
             ]

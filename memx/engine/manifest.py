@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -46,13 +47,19 @@ def manifest(recipe: Recipe, data: dict[str, Any], argv: list[str] | None = None
     """The record that a run folder keeps."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": argv if argv is not None else sys.argv[1:],
+        "command": [without_password(word) for word in (argv if argv is not None else sys.argv[1:])],
         "recipe": recipe.name,
         "recipe_hash": recipe.hash,
         "seed": recipe.seed,
         "data": data,
         "environment": environment(),
     }
+
+
+def without_password(word: str) -> str:
+    """A word of a command, with `***` for what a URL in it says of a password."""
+    word = re.sub(r"(://[^:/@\s]*):[^@\s]*@(?:[^/?\s]*@)?", r"\1:***@", word)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", word)
 
 
 def device_words(device: str) -> str:

@@ -44,7 +44,15 @@ def make_schedule(optimizer: optim.Optimizer, train: Train) -> optim.lr_schedule
 
 
 def schedule_factor(train: Train) -> Callable[[int], float]:
-    """step ↦ factor: linear warm-up, then `step` (× 0.1 at 1/3 and 2/3 of the run), `cosine` (to 0) or `constant`."""
+    """step ↦ factor of the learning rate, with n iterations, w of them warm-up, and u = (step − w) / (n − w).
+
+    step < w   (step + 1) / w
+    step       0.1 from n/3 on, 0.01 from 2n/3 on
+    cosine     (1 + cos πu) / 2
+    poly       (1 − u)^0.9, as in nnU-Net (Isensee et al., 2021) and DeepLab (Chen et al., 2018)
+    constant   1
+    """
+    span = max(train.iterations - train.warmup, 1)
 
     def factor(step: int) -> float:
         if step < train.warmup:
@@ -52,9 +60,11 @@ def schedule_factor(train: Train) -> Callable[[int], float]:
         done = step / train.iterations
         if train.schedule == "step":
             return 0.1 ** ((done >= 1 / 3) + (done >= 2 / 3))
+        after_warmup = (step - train.warmup) / span
         if train.schedule == "cosine":
-            span = max(train.iterations - train.warmup, 1)
-            return 0.5 * (1 + math.cos(math.pi * (step - train.warmup) / span))
+            return 0.5 * (1 + math.cos(math.pi * after_warmup))
+        if train.schedule == "poly":
+            return max(1 - after_warmup, 0.0) ** 0.9
         return 1.0
 
     return factor

@@ -106,7 +106,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove what a run that never reached a checkpoint has left."""
-        for name in ("recipe.yaml", "manifest.json", "plugins", "last", lock.NAME):
+        for name in ("recipe.yaml", "manifest.json", "plugins", "last", "tensorboard", lock.NAME):
             target = self.path / name
             if target.is_dir():
                 shutil.rmtree(target, ignore_errors=True)

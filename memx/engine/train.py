@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-import accelerate
 import torch
-from accelerate.state import AcceleratorState
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
-from memx.data.dataset import ClipDataset, collate
-from memx.engine.checkpoint import differences, load_training_state, save_training_state, save_weights
+from memx.data.dataset import ClipDataset
+from memx.engine import processes
+from memx.engine.accelerator import make_accelerator
+from memx.engine.averaging import Average
+from memx.engine.batch_norm import share_batch_norms
+from memx.engine.checkpoint import load_training_state, save_training_state, save_weights
 from memx.engine.datasets import data_record, training_set
+from memx.engine.dealing import Batch, Deal, deal_shares
+from memx.engine.determinism import deterministic
 from memx.engine.evaluate import Evaluation, evaluate
 from memx.engine.history import History
-from memx.engine.interruption import Interruption, StopSignal, leave_to_main, noting
+from memx.engine.interruption import Interruption, StopSignal, noting
 from memx.engine.manifest import manifest
 from memx.engine.optim import make_optimizer, make_schedule
 from memx.engine.run import RunFolder
-from memx.errors import CheckpointError, DataError, InterruptedRunError, UserError
+from memx.engine.trackers import Trackers, check_trackers
+from memx.engine.training_state import Learner, check_identity, identity, random_state, restore_random_state
+from memx.errors import DivergedError, InterruptedRunError, UserError
+from memx.models.base import VideoModel
 from memx.models.build import build
+from memx.models.clip_streams import clip_streams
 from memx.recipe import Recipe
 from memx.registry import build_part
 
@@ -43,7 +50,11 @@ class Step:
 
 @dataclass
 class Trainer:
-    """One run's moving parts. `run` trains to the end; `save` and `restore` make it resumable to the bit."""
+    """One run's moving parts. `run` trains to the end; `save` and `restore` make it resumable to the bit.
+
+    Where a launcher has started several processes, each has a trainer: they share every step's batch, and the first
+    one writes and validates.
+    """
 
     recipe: Recipe
     folder: RunFolder
@@ -59,27 +70,37 @@ class Trainer:
     """False between a step that is to be validated and the end of its validation."""
     history: History = field(default_factory=History)
     interruption: Interruption = field(default_factory=Interruption)
+    _trackers: Trackers | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        processes.join(self.device)
+        processes.together(self._build)
+        several = processes.count() > 1
+        self._norms_are_shared = several and share_batch_norms(self.model, self.accelerator.device)
+        self.optimizer = make_optimizer(self.model, self.recipe.train)
+        self.schedule = make_schedule(self.optimizer, self.recipe.train)
+        self.network, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
+        if self.average is not None:
+            self.average.model.to(self.accelerator.device)
+        if several:  # what a component draws from the global generator differs; clips have streams of their own
+            torch.manual_seed((self.recipe.seed + processes.rank()) % 2**63)
+
+    def _build(self) -> None:
+        """Everything that a single process can make, and refuse."""
         train = self.recipe.train
         torch.manual_seed(self.recipe.seed)
-        AcceleratorState._reset_state(True)  # a second run in one process may ask for another precision
-        if train.precision == "fp16" and self.device == "cpu":
-            raise UserError("train.precision=fp16 needs a GPU; on the CPU take bf16 or fp32")
-        precision = {"fp32": "no"}.get(train.precision, train.precision)
-        if self.device.startswith("cuda"):
-            torch.cuda.set_device(self.device)
-        self.accelerator = accelerate.Accelerator(mixed_precision=precision, cpu=self.device == "cpu")
-        if self.accelerator.device.type != torch.device(self.device).type:
-            raise UserError(
-                f"--device {self.device}: accelerate chose {self.accelerator.device}; it is cpu or cuda[:n]"
-            )
+        self.deal = Deal(train.batch, train.accumulate, processes.count(), processes.rank())
+        check_trackers(train.trackers)
+        self.accelerator = make_accelerator(train, self.device)
         self.model = build(self.recipe, pretrained=self.pretrained)
-        self.optimizer = make_optimizer(self.model, train)
-        self.schedule = make_schedule(self.optimizer, train)
+        self.average = None if train.ema is None else Average(self.model, train.ema)
         self.loss = build_part(self.recipe.loss)
         self.data = training_set(self.recipe) if self.clips is None else self.clips
-        self.network, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
+
+    @property
+    def kept(self) -> VideoModel:
+        """The network that is validated and kept: the average of the weights, or where there is none the weights."""
+        return self.model if self.average is None else self.average.model
 
     def run(self) -> None:
         """Train from the current iteration to the last; validates, checkpoints and keeps the best weights.
@@ -88,28 +109,44 @@ class Trainer:
         validation that is under way is left, and made when the run goes on. A second Ctrl-C ends it at once, unsaved.
         """
         train = self.recipe.train
-        self._record()
+        processes.first_only(self._record)
+        self._trackers = processes.together(
+            lambda: Trackers(self.accelerator, self.recipe, self.folder.path, self.iteration)
+        )
+        try:
+            with processes.one_voice(), deterministic(train.deterministic):
+                self._train()
+        finally:
+            self._trackers.finish()
+
+    def _train(self) -> None:
+        train = self.recipe.train
+        batches = self._batches()
         with noting() as self.interruption:
-            if self.iteration:  # what a kill may have left older than the state, or unmade
-                self._write_readable()
-                if not self.validated:
-                    self._complete_step(self.history.rows[-1], time.perf_counter())
+            if self.iteration:
+                self._catch_up()
             started = time.perf_counter()
-            for batch in self._batches():
-                loss, parts = self._step(batch)
+            while self.iteration < train.iterations:
+                values = self._step(processes.together(lambda: list(islice(batches, train.accumulate))))
                 self.iteration += 1
                 rate = self.optimizer.param_groups[-1]["lr"]
+                loss = values.pop("loss")
                 self.history.add(
-                    self.iteration, loss=loss, learning_rate=rate, seconds=0.0, validation_dice=None, **parts
+                    self.iteration, loss=loss, learning_rate=rate, seconds=0.0, validation_dice=None, **values
                 )
-                row = self.history.rows[-1]
                 self.validated = not self._due(train.validate_every)
-                started = self._complete_step(row, started)
-                self.on_step(Step(self.iteration, loss, row["validation_dice"], row["seconds"]))
+                started = self._complete_step(started)
                 self._stop_if_asked()
 
-    def _complete_step(self, row: dict[str, Any], started: float) -> float:
-        """What follows a step where it is due: validation and checkpoint; returns when it ended."""
+    def _catch_up(self) -> None:
+        """Write what a kill may have left older than the state, and make the validation that it may have left out."""
+        processes.first_only(self._write_readable)
+        if not self.validated:
+            self._complete_step(time.perf_counter())
+
+    def _complete_step(self, started: float) -> float:
+        """What follows a step where it is due: validation, checkpoint and word of it; returns when it ended."""
+        row = self.history.rows[-1]
         if not self.validated:
             try:
                 row["validation_dice"] = self._validate()
@@ -119,15 +156,17 @@ class Trainer:
             self.validated = True
         now = time.perf_counter()
         row["seconds"] += now - started  # loading and validation count, as they do for the user
+        if self._trackers is not None:
+            self._trackers.log(row)
         if self._due(self.recipe.train.checkpoint_every):
             self.save()
+        self.on_step(Step(self.iteration, row["loss"], row["validation_dice"], row["seconds"]))
         return now
 
     def _stop_if_asked(self) -> None:
         """After a step, save and raise InterruptedRunError where any process of the run has been asked to stop."""
         if self.interruption.agree(self.accelerator):
             self.save()
-            self.accelerator.wait_for_everyone()  # torchrun kills the others when the first has ended
             raise InterruptedRunError(
                 f"interrupted after {self.iteration} of {self.recipe.train.iterations} steps; "
                 f"go on with: memx train --resume {self.folder.path}",
@@ -136,8 +175,6 @@ class Trainer:
 
     def _record(self) -> None:
         """Write the manifest; a run that goes on must go on with the data that it began with."""
-        if not self.accelerator.is_main_process:
-            return
         record = data_record(self.recipe)
         if not (self.folder.path / "manifest.json").exists():
             self.folder.write_json("manifest.json", manifest(self.recipe, record))
@@ -149,66 +186,59 @@ class Trainer:
                 f"{before['fingerprint'][:12]}, now {record['fingerprint'][:12]}); restore it, or start a new run"
             )
 
-    def _batches(self) -> Iterator[dict[str, Tensor]]:
-        """Batches in their order; an error in a worker process is raised as the one it was."""
-        try:
-            yield from self._loader()
-        except DataError as error:
-            text = str(error)
-            if "Original Traceback" in text:
-                raise DataError(text.rsplit(f"{DataError.__name__}: ", 1)[-1].strip()) from None
-            raise
+    def _batches(self) -> Iterator[Batch]:
+        """The micro-batches that this process has yet to see."""
+        return self.deal.load(self.recipe, self.data, self.iteration, pin=self.device != "cpu")
 
     def _due(self, every: int) -> bool:
         return self.iteration == self.recipe.train.iterations or (every > 0 and self.iteration % every == 0)
 
-    def _loader(self) -> DataLoader[dict[str, Tensor]]:
-        """The clips that this process has yet to see; a global batch is dealt out to the processes item by item."""
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        batch = self.recipe.train.batch
-        if batch % world:
-            raise UserError(
-                f"train.batch={batch} cannot be dealt out to {world} processes; make it a multiple of {world}"
-            )
-        rest = range(self.iteration * batch + rank, self.recipe.train.iterations * batch, world)
-        workers = self.recipe.data.workers
-        return DataLoader(
-            Subset(self.data, rest),
-            batch // world,
-            collate_fn=collate,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=self.device != "cpu",
-            worker_init_fn=leave_to_main,
-            generator=torch.Generator(),  # else starting to load would draw from the generator that a resume restores
-        )
-
-    def _step(self, batch: dict[str, Tensor]) -> tuple[float, dict[str, float]]:
+    def _step(self, batches: list[Batch]) -> dict[str, float]:
+        """One step of the optimiser; the loss, its parts and the gradient's norm, of the batch of all processes."""
+        train = self.recipe.train
+        shares = deal_shares(batches, one_length=self._norms_are_shared)
+        values: dict[str, float] = {}
         self.network.train()
-        device = self.accelerator.device
-        video, masks, supervised = (batch[k].to(device, non_blocking=True) for k in ("video", "masks", "supervised"))
-        with self.accelerator.autocast():
-            output = self.network(video, objects=masks.shape[2])
-        losses: dict[str, Tensor] = self.loss(output, masks, supervised)
-        parts = {name: float(value.detach()) for name, value in losses.items() if name != "total"}
-        total = losses["total"]
-        value = float(total.detach())
-        if not math.isfinite(value):
-            self._fail(f"the loss became {value}", parts)
         self.optimizer.zero_grad()
-        self.accelerator.backward(total)
-        if self.recipe.train.clip_norm is not None:
-            norm = self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.train.clip_norm)
-            if norm is not None and not torch.isfinite(norm) and self.recipe.train.precision != "fp16":
-                self._fail(f"the gradient's norm became {float(norm)}", parts)
+        for batch, share, places in zip(batches, shares, self.deal.places(self.iteration), strict=True):
+            last = batch is batches[-1]
+            with nullcontext() if last else self.accelerator.no_sync(self.network):
+                losses = self._losses(batch, places)
+                self.accelerator.backward(losses["total"] * (share * self.deal.processes))  # which are averaged
+            for name, value in losses.items():
+                values[name] = values.get(name, 0.0) + share * float(value.detach())
+        everywhere = processes.gather(values)
+        values = {name: sum(own[name] for own in everywhere) for name in values}
+        values = {"loss": values.pop("total"), **values}
+        if not math.isfinite(values["loss"]):
+            self._fail(f"the loss became {values['loss']}", values)
+        if train.clip_norm is not None:
+            norm = self.accelerator.clip_grad_norm_(self.network.parameters(), train.clip_norm)
+            if norm is not None:
+                values["gradient_norm"] = float(norm)
+                if not math.isfinite(values["gradient_norm"]) and train.precision != "fp16":
+                    self._fail(f"the gradient's norm became {values['gradient_norm']}", values)
         self.optimizer.step()
         self.schedule.step()
-        return value, parts
+        if self.average is not None and not self.accelerator.optimizer_step_was_skipped:
+            self.average.update(self.model)
+        return values
 
-    def _fail(self, what: str, parts: dict[str, float]) -> None:
+    def _losses(self, batch: Batch, places: Sequence[int]) -> dict[str, Tensor]:
+        """The losses of a micro-batch, every clip with its own stream of random numbers."""
+        device = self.accelerator.device
+        video, masks, supervised = (batch[k].to(device, non_blocking=True) for k in ("video", "masks", "supervised"))
+        with clip_streams(self.recipe.seed, places, device):
+            with self.accelerator.autocast():
+                output = self.network(video, objects=masks.shape[2])
+            return self.loss(output, masks, supervised)
+
+    def _fail(self, what: str, values: dict[str, float]) -> None:
         kept = self.folder.training_state
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
-        raise UserError(
+        shown = ", ".join(
+            f"{name} {value:.4g}" for name, value in values.items() if name not in ("loss", "gradient_norm")
+        )
+        raise DivergedError(
             f"{what} at step {self.iteration + 1} of {self.recipe.train.iterations} ({shown}).\n"
             + (f"The last good state is kept in {kept}. " if kept.exists() else "No checkpoint had been made yet. ")
             + "Try a smaller train.learning_rate, train.clip_norm=1 or train.precision=fp32; "
@@ -220,18 +250,22 @@ class Trainer:
 
         Best weights never lie beside no checkpoint: what was trained is then told from weights that were imported.
         """
-        if not self.folder.training_state.exists():
+        if not processes.on_first(self.folder.training_state.exists):
             self.save()
+
+        def score() -> tuple[float | None, float]:
+            dice = self.validation().mean_dice
+            reached = dice if dice is not None else 0.0
+            if reached > self.best:
+                with self._saying_what_is_kept():
+                    save_weights(self.folder.best_weights, self.kept, self.recipe, iteration=str(self.iteration))
+            return dice, max(reached, self.best)
+
         try:
-            result = self.validation()
-        except UserError:
+            dice, self.best = processes.on_first(score)
+        except (UserError, SystemExit):
             self.save()  # what was trained is not lost to a bad validation case
             raise
-        dice = result.mean_dice
-        if self.accelerator.is_main_process and (dice if dice is not None else 0.0) > self.best:
-            self.best = dice if dice is not None else 0.0
-            with self._saying_what_is_kept():
-                save_weights(self.folder.best_weights, self.model, self.recipe, iteration=str(self.iteration))
         return dice
 
     def validation(self) -> Evaluation:
@@ -242,51 +276,47 @@ class Trainer:
         as_trained = self.recipe.evaluate.model_copy(update={"frames": "as_trained", "masks": "as_trained"})
         recipe = self.recipe.model_copy(update={"evaluate": as_trained})
         return evaluate(
-            self.model,
+            self.kept,
             recipe,
             "val",
             device=str(self.accelerator.device),
             examples=0,
-            on_case=lambda done, total: self.interruption.stop_if_asked(),
+            on_case=lambda done, total: self._leave_if_asked(),
         )
 
+    def _leave_if_asked(self) -> None:
+        """Leave a validation that has been asked to stop; of several processes all finish it, since the others wait."""
+        if processes.count() == 1:
+            self.interruption.stop_if_asked()
+
     def save(self) -> None:
-        """Write a resumable checkpoint, `last/`. Its training state is all that resuming reads.
+        """Write a resumable checkpoint, `last/`. All processes call it, since it holds the random state of each.
 
-        A process may be killed between any two files: the state is written first and whole, and what else there is
-        follows from it and is written again when the run goes on.
+        Its training state is all that resuming reads. A process may be killed between any two files: the state is
+        written first and whole, and what else there is follows from it and is written again when the run goes on.
         """
-        if not self.accelerator.is_main_process:
-            return
-        with self._saying_what_is_kept():
-            self._write_state()
-            self._write_readable()
+        random = processes.gather(random_state(self.accelerator.device))
 
-    def _write_state(self) -> None:
-        scaler = self.accelerator.scaler
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        save_training_state(
-            self.folder.training_state,
-            {
-                "recipe": json.dumps(self.recipe.dump()),
-                "plugins": self.recipe.plugin_digests,
+        def write() -> None:
+            if self._trackers is not None:
+                self._trackers.flush()
+            counters = {
                 "iteration": self.iteration,
                 "best": self.best,
                 "validated": self.validated,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict() | {"lr_lambdas": []},
-                "scaler": scaler.state_dict() if scaler is not None else {},
-                "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
                 "history": self.history.rows,
-            },
-        )
+            }
+            with self._saying_what_is_kept():
+                state = identity(self.recipe) | counters | self._learner.state_dict() | {"random": random}
+                save_training_state(self.folder.training_state, state)
+                self._write_readable()
+
+        processes.first_only(write)
 
     def _write_readable(self) -> None:
         """The weights and the history in files of their own."""
-        if self.accelerator.is_main_process:
-            save_weights(self.folder.last_weights, self.model, self.recipe, iteration=str(self.iteration))
-            self.history.write(self.folder.path / "history.csv")
+        save_weights(self.folder.last_weights, self.kept, self.recipe, iteration=str(self.iteration))
+        self.history.write(self.folder.path / "history.csv")
 
     @contextmanager
     def _saying_what_is_kept(self) -> Iterator[None]:
@@ -301,28 +331,22 @@ class Trainer:
 
     def restore(self) -> None:
         """Go back to the last checkpoint, exactly. Raises CheckpointError when it belongs to another recipe."""
-        state: dict[str, Any] = load_training_state(self.folder.training_state)
-        missing = {"recipe", "plugins", "iteration", "best", "model", "optimizer", "schedule", "random"} - state.keys()
-        if missing:
-            raise CheckpointError(f"{self.folder.training_state}: no training state of memx: it has no {min(missing)}")
-        written = Recipe.from_dict({**json.loads(state["recipe"]), "plugins": self.recipe.plugins})
-        if written.hash != self.recipe.hash or state["plugins"] != self.recipe.plugin_digests:
-            places = differences(written.decisive(), self.recipe.decisive(), "") or ["the plug-ins' code"]
-            raise CheckpointError(
-                f"{self.folder.training_state}: was written for recipe {written.hash}, but this one is "
-                f"{self.recipe.hash}; they differ in {', '.join(places)}. Resume with the recipe in the run folder, or "
-                "start a new run"
-            )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        factors = self.schedule.lr_lambdas
-        self.schedule.load_state_dict(state["schedule"] | {"lr_lambdas": [None] * len(factors)})
-        self.schedule.lr_lambdas = factors
-        if self.accelerator.scaler is not None and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["random"]["cpu"])
-        if torch.cuda.is_available() and state["random"]["cuda"]:
-            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+        path = self.folder.training_state
+
+        def read() -> dict[str, Any]:
+            state = load_training_state(path)
+            check_identity(path, state, self.recipe)
+            return state
+
+        state = processes.together(read)
+        self._learner.load_state_dict(state)
+        random = state["random"]
+        before = [random] if isinstance(random, dict) else random  # of one process, as it was written once
+        restore_random_state(before, processes.rank(), self.accelerator.device)
         self.iteration, self.best = state["iteration"], state["best"]
         self.validated = state.get("validated", True)
         self.history = History(list(state["history"]))
+
+    @property
+    def _learner(self) -> Learner:
+        return Learner(self.model, self.optimizer, self.schedule, self.accelerator.scaler, self.average)

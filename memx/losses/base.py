@@ -21,7 +21,12 @@ class Loss(nn.Module):
     def forward(
         self, output: Output, masks: Float[Tensor, "b t o y x"], supervised: Bool[Tensor, "b t"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """`total`, which is trained on, and its parts. Frames that are not supervised do not count."""
+        """`total`, which is trained on, and its parts. Frames that are not supervised do not count.
+
+        Each is a mean over the supervised frames: where a batch is split into micro-batches or dealt out to processes,
+        training weights the pieces by how many of these frames they have, so that they add up to the batch's loss.
+        Random numbers come from `rand_of_clips`, so that splitting does not change them.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -69,24 +70,27 @@ class SegmentationLoss(Loss):
             return {"total": zero, "cross_entropy": zero.detach(), "dice": zero.detach(), "auxiliary": zero.detach()}
         logits = output.logits[supervised]
         target = distribution(masks[supervised].to(logits.dtype))
-        ce, dice = self._compare(logits, target)
+        frames = supervised.sum(dim=1).tolist() if self.points is not None else None
+        ce, dice = self._compare(logits, target, frames)
         extra = torch.zeros_like(ce)
         if self.auxiliary:
             for level in _auxiliary_logits(output):
-                level_ce, level_dice = self._compare(level[supervised].to(logits.dtype), target)
+                level_ce, level_dice = self._compare(level[supervised].to(logits.dtype), target, frames)
                 extra = extra + self.cross_entropy * level_ce + self.dice * level_dice
         total = self.cross_entropy * ce + self.dice * dice + self.auxiliary * extra
         return {"total": total, "cross_entropy": ce.detach(), "dice": dice.detach(), "auxiliary": extra.detach()}
 
     def _compare(
-        self, logits: Float[Tensor, "n c y x"], target: Float[Tensor, "n c y2 x2"]
+        self, logits: Float[Tensor, "n c y x"], target: Float[Tensor, "n c y2 x2"], frames: Sequence[int] | None
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         if self.points is None:
             if logits.shape != target.shape:
                 logits = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
             given, wanted = logits.flatten(2), target.flatten(2)
         else:
-            points = uncertain_points(logits, self.points, oversample=self.oversample, importance=self.importance)
+            points = uncertain_points(
+                logits, self.points, oversample=self.oversample, importance=self.importance, frames=frames
+            )
             given, wanted = sample_points(logits, points), sample_points(target, points)
         return F.cross_entropy(given, wanted), soft_dice(given.softmax(dim=1)[:, 1:], wanted[:, 1:])
 

@@ -18,6 +18,7 @@ from memx.memory.base import MemorySlot, Tokens, state_dtype
 from memx.memory.state import State
 from memx.models.auxiliary import SensoryHead
 from memx.models.base import VideoModel
+from memx.models.clip_streams import rand_of_clips
 from memx.models.frame import Frame
 from memx.models.output import Auxiliary, Output
 from memx.models.padding import crop, pad, padded_size
@@ -291,7 +292,8 @@ class MaskPropagator(VideoModel):
         """The last masks as this frame sees them: in training, blank in a share `mask_dropout` of the clips."""
         if not (self.training and self.mask_dropout):
             return mask
-        return mask * (torch.rand(mask.shape[0], 1, 1, 1, device=mask.device) >= self.mask_dropout)
+        drawn = rand_of_clips([1] * mask.shape[0], 1, 1, 1, device=mask.device)
+        return mask * (drawn >= self.mask_dropout)
 
     def _paired(self, frame: Frame, state: State) -> Float[Tensor, "b p y16 x16"]:
         """The pixel feature that this frame's value is fused with."""

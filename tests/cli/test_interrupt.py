@@ -110,10 +110,10 @@ def test_a_report_that_was_interrupted_is_made_by_resuming(
 ) -> None:
     from memx.cli import training
 
-    def pressed(*args: Any) -> Any:
+    def pressed(*args: Any, on_case: Any) -> Any:
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(training, "_validate", pressed)
+    monkeypatch.setattr(training, "write_run_report", pressed)
     status, _, said = command(*words, "--out", tmp_path / "run")
     assert status == 143
     assert "interrupted before the report; the weights are kept in" in said
@@ -158,7 +158,7 @@ def test_ctrl_c_while_data_are_checked_leaves_nothing(
 ) -> None:
     from memx.cli import training
 
-    def pressed(recipe: Any) -> Any:
+    def pressed(recipe: Any, on_case: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(training, "check_cases", pressed)
@@ -174,7 +174,7 @@ def test_ctrl_c_in_any_command_is_one_sentence(command: Command, monkeypatch: py
     from memx.engine import manifest
 
     def pressed() -> Any:
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(manifest, "environment", pressed)
     status, _, said = command("env")

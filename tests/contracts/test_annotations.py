@@ -8,7 +8,9 @@ import sys
 PROGRAM = """
 from jaxtyping import install_import_hook
 
-with install_import_hook(["memx.ops", "memx.memory"], "beartype.beartype"):
+# The same packages in every such test: the hook's bytecode is kept under one name whichever packages it was given.
+packages = ["ops", "memory", "encoders", "fusion", "decoders", "refiners", "sensory", "models", "losses"]
+with install_import_hook([f"memx.{name}" for name in packages], "beartype.beartype"):
     import torch
     from memx import ops
     from memx.memory import memories

@@ -51,6 +51,7 @@ TINY = [
     "train.warmup=2",
     "train.schedule=cosine",
     "loss.points=16",
+    "train.trackers=[]",
 ]
 EXHAUSTIVE = os.environ.get("MEMX_KILLS") == "exhaustive"
 WRITES = ("os.rename", "os.remove", "os.chmod", "os.mkdir", "os.rmdir")
@@ -164,10 +165,10 @@ def train(recipe: Recipe, clips: ClipDataset, path: Path) -> None:
             trainer.restore()
         step = trainer._step
 
-        def noted(batch: dict[str, torch.Tensor]) -> Any:
+        def noted(batches: list[dict[str, torch.Tensor]]) -> Any:
             with order(path).open("a") as file:
-                file.write(f"{trainer.iteration + 1} {batch['index'].tolist()}\n")
-            return step(batch)
+                file.write(f"{trainer.iteration + 1} {[batch['index'].tolist() for batch in batches]}\n")
+            return step(batches)
 
         trainer._step = noted  # type: ignore[method-assign]
         trainer.run()
@@ -188,7 +189,7 @@ def ended(process: int) -> bool:
 
 
 def leftovers(path: Path) -> dict[str, Any]:
-    """All that a run leaves but what times and dates tell."""
+    """All that a run leaves but what times and dates tell; trackers have files of their own."""
     folder = RunFolder(path)
     state = load_training_state(folder.training_state)
     for row in state["history"]:
@@ -197,7 +198,7 @@ def leftovers(path: Path) -> dict[str, Any]:
     for row in rows:
         del row["seconds"]
     return {
-        "files": sorted(str(file.relative_to(path)) for file in path.rglob("*")),
+        "files": sorted(str(file.relative_to(path)) for file in path.rglob("*") if "tensorboard" not in str(file)),
         "state": state,
         "best": read_weights(folder.best_weights),
         "last": read_weights(folder.last_weights),
@@ -314,8 +315,8 @@ def test_killed_at_any_time_and_resumed_it_is_the_same_run(unbroken: Whole, tmp_
 
 
 def test_data_workers_and_precision_change_nothing(phantom_root: Path, tmp_path: Path) -> None:
-    """Killed with a data worker beside it, in bfloat16; a worker whose training process is dead holds no lock."""
-    run = whole(phantom_root, tmp_path, "data.workers=1", "train.precision=bf16")
+    """Killed with a data worker and a tracker beside it, in bfloat16; a worker without its parent holds no lock."""
+    run = whole(phantom_root, tmp_path, "data.workers=1", "train.precision=bf16", "train.trackers=[tensorboard]")
     path = tmp_path / "run"
     count = len(run.moments)
     for part in (3, 2) if not EXHAUSTIVE else range(40, 1, -1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -32,7 +33,7 @@ def test_encoders_learn_slower_and_gates_do_not_decay() -> None:
         assert seen[gate] == pytest.approx((1e-3, 0.0))
 
 
-@given(st.integers(3, 5000), st.integers(0, 50), st.sampled_from(["step", "cosine", "constant"]))
+@given(st.integers(3, 5000), st.integers(0, 50), st.sampled_from(["step", "cosine", "poly", "constant"]))
 def test_schedules_start_at_the_full_rate_and_never_rise_after_warm_up(n: int, warmup: int, schedule: str) -> None:
     train = Train.model_validate({"iterations": n, "warmup": min(warmup, n), "schedule": schedule})
     factor = schedule_factor(train)
@@ -48,3 +49,16 @@ def test_the_step_schedule_falls_at_a_third_and_two_thirds() -> None:
     factor = schedule_factor(Train(iterations=1500))
     assert [factor(s) for s in (0, 499, 500, 999, 1000)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
     assert torch.isfinite(torch.tensor(factor(1500)))
+
+
+def test_cosine_and_poly_are_their_formulas() -> None:
+    """With a warm-up of 10 of 110 steps, halfway is step 60."""
+    cosine, poly, constant = (
+        schedule_factor(Train(iterations=110, warmup=10, schedule=name)) for name in ("cosine", "poly", "constant")
+    )
+    for u in (0.0, 0.25, 0.5, 0.99, 1.0):
+        step = round(10 + 100 * u)
+        assert cosine(step) == pytest.approx((1 + math.cos(math.pi * u)) / 2, abs=1e-12)
+        assert poly(step) == pytest.approx((1 - u) ** 0.9, abs=1e-12)
+        assert constant(step) == 1
+    assert [f(4) for f in (cosine, poly, constant)] == pytest.approx([0.5, 0.5, 0.5])

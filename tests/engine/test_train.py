@@ -58,6 +58,7 @@ def test_a_run_folder_holds_what_it_should(finished: Trainer) -> None:
         "model.safetensors",
         "last",
         "history.csv",
+        "tensorboard",
     }
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["recipe_hash"] == finished.recipe.hash

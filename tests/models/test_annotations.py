@@ -7,7 +7,8 @@ import sys
 
 SCRIPT = """
 from jaxtyping import install_import_hook
-packages = ["encoders", "fusion", "decoders", "refiners", "sensory", "models", "losses"]
+# The same packages in every such test: the hook's bytecode is kept under one name whichever packages it was given.
+packages = ["ops", "memory", "encoders", "fusion", "decoders", "refiners", "sensory", "models", "losses"]
 with install_import_hook([f"memx.{name}" for name in packages], "beartype.beartype"):
     import memx.losses, memx.models
 
