@@ -23,6 +23,7 @@ from memx.errors import RecipeError, nearest
 from memx.plugins import load_plugin
 from memx.recipe_source import Place, Source, apply_override, find_recipe, load_source, parse_yaml
 from memx.registry import Neutral, Part, Slot, neutral_options, refines, registry
+from memx.search.section import Search
 from memx.section import Section
 
 ModelSlot = Annotated[Callable[..., Any], Slot("model")]
@@ -167,6 +168,7 @@ class Recipe(Section):
     )
     train: Train = Field(default_factory=Train, description="optimisation")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="scoring")
+    search: Search | None = Field(default=None, description="what `memx search` may change, and what it looks for")
 
     _plugin_digests: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
 
@@ -223,12 +225,13 @@ class Recipe(Section):
         return "\n".join(_write(self.dump(), type(self), 0)) + "\n"
 
     def decisive(self) -> dict[str, Any]:
-        """What decides the trained weights: all but names, scoring, plug-in paths and where the data lies.
+        """What decides the trained weights: all but names, scoring, plug-in paths, where the data lies and what a
+        search would change.
 
         An option that was added later and is at the value at which it changes nothing (`Neutral`) is left out.
         """
         data = self.model_dump(mode="json", context={"neutral": False})
-        for key in ("name", "description", "evaluate", "plugins"):
+        for key in ("name", "description", "evaluate", "plugins", "search"):
             del data[key]
         for key in ("validate_every", "checkpoint_every", "trackers", *neutral_options(self.train)):
             del data["train"][key]

@@ -23,6 +23,7 @@ from memx.cli import (
     profile,
     reproduce,
     schema,
+    search,
     show,
     train,
     zoo,
@@ -60,6 +61,7 @@ app.command("eval", rich_help_panel="Experiments")(evaluate.evaluate)
 app.command("predict", rich_help_panel="Experiments")(predict.predict)
 app.command("inspect", rich_help_panel="Experiments")(inspect.inspect)
 app.add_typer(import_.app, name="import", rich_help_panel="Experiments")
+app.command("search", rich_help_panel="Experiments")(search.search)
 app.command("profile", rich_help_panel="Experiments")(profile.profile)
 app.command("export", rich_help_panel="Experiments")(export.export)
 app.command("demo", rich_help_panel="Experiments")(demo.demo)

@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from memx.report.label_places import Box, Disc, leader, place_labels
-from memx.report.style import ImageFormat, Theme, halo, render
+from memx.report.label_places import Box
+from memx.report.point_names import LETTERS, Named, name_points
+from memx.report.style import ImageFormat, Theme, render
 
 COLOURS_LIGHT = ("#0072b2", "#d55e00", "#00805e", "#b5548c", "#b98500", "#45a2dd", "#5b6776", "#7a4fa3")
 COLOURS_DARK = ("#56b4e9", "#f0a04b", "#3ccf9f", "#e28cbb", "#f0e442", "#5c86ff", "#9aa6b4", "#b79be0")
@@ -30,8 +30,6 @@ PLAIN = 6.0
 """Radius where area says nothing."""
 WIDE = 4.0
 """Quotient of the largest and the smallest value from which on an axis is logarithmic."""
-LETTERS = 8.5
-PLACED: dict[str, Any] = {"xycoords": "figure points", "textcoords": "figure points", "annotation_clip": False}
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,8 @@ def bubbles(
         figure.draw_without_rendering()  # lays the figure out, so that places on it are known
         figure.set_layout_engine("none")
         for panel, shown in panels:
-            _names(figure, panel, theme, shown)
+            named = [Named(item.words, item.x, item.y, item.radius) for item in shown]
+            name_points(figure, panel, theme, named, _intervals(figure, panel, shown))
 
     return render(draw, (7.6, 4.7 + (0.5 + 0.36 * len(strip) if strip else 0)), format=format, dark=dark)
 
@@ -227,53 +226,15 @@ def _points(axes: Axes, x: float, y: float) -> Transform:
     return axes.transAxes + ScaledTranslation(x / 72, y / 72, figure.dpi_scale_trans)
 
 
-def _names(figure: Figure, axes: Axes, theme: Theme, marks: Sequence[_Mark]) -> None:
-    """A name beside each bubble, with a line to its middle where it had to move away."""
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    renderer = canvas.get_renderer()
-    scale = 72 / figure.dpi
-    centres = scale * axes.transData.transform([(item.x, item.y) for item in marks])
-    discs: list[Disc] = []
-    for (x, y), item in zip(centres, marks, strict=True):
-        probe = figure.text(0, 0, item.words, fontsize=LETTERS, linespacing=1.15)
-        extent = probe.get_window_extent(renderer)
-        probe.remove()
-        discs.append(Disc(x, y, item.radius + 0.6, scale * extent.width, scale * extent.height))
-    inside = axes.get_window_extent(renderer)
-    bounds = (scale * inside.x0 + 2, scale * inside.y0 + 1, scale * inside.x1 + 4, scale * inside.y1 + 4)
-    boxes = place_labels(discs, bounds, _intervals(axes, marks, scale))
-    for disc, box, item in zip(discs, boxes, marks, strict=True):
-        others = [other for other in discs if other is not disc]
-        covered = any(math.dist((disc.x, disc.y), (o.x, o.y)) < disc.radius + o.radius - 3 for o in others)
-        if covered or math.dist(*leader(disc, box)) - disc.radius > 5:
-            _line(axes, theme, item, disc, box)
-        _name(axes, theme, disc, box, item.words)
-
-
-def _intervals(axes: Axes, marks: Sequence[_Mark], scale: float) -> list[Box]:
+def _intervals(figure: Figure, axes: Axes, marks: Sequence[_Mark]) -> list[Box]:
+    """The boxes of the intervals' lines, in points."""
     found: list[Box] = []
     for item in marks:
         if item.interval is not None:
-            (x, low), (_, high) = scale * axes.transData.transform([(item.x, end) for end in item.interval])
+            ends = [(item.x, end) for end in item.interval]
+            (x, low), (_, high) = 72 / figure.dpi * axes.transData.transform(ends)
             found.append((x - 1, low, x + 1, high))
     return found
-
-
-def _line(axes: Axes, theme: Theme, item: _Mark, disc: Disc, box: Box) -> None:
-    """From the middle of a bubble to its name."""
-    middle, end = leader(disc, box)
-    line = {"arrowstyle": "-", "color": theme.ink, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", middle, xytext=end, arrowprops=line, zorder=4, **PLACED)
-    axes.plot(item.x, item.y, "o", markersize=2.6, markeredgewidth=0, color=theme.ink, zorder=4)
-
-
-def _name(axes: Axes, theme: Theme, disc: Disc, box: Box, words: str) -> None:
-    side = "left" if box[0] >= disc.x else "right" if box[2] <= disc.x else "center"
-    x = {"left": box[0], "right": box[2], "center": (box[0] + box[2]) / 2}[side]
-    look: dict[str, Any] = {"fontsize": LETTERS, "linespacing": 1.15, "color": theme.ink, "multialignment": side}
-    at = (x, (box[1] + box[3]) / 2)
-    axes.annotate(words, at, xytext=at, ha=side, va="center", path_effects=halo(theme), zorder=5, **look, **PLACED)
 
 
 def _round_ticks(low: float, high: float) -> list[float]:

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from memx._version import __version__
 from memx.files import write_text
@@ -37,6 +38,14 @@ class Tiles:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A cell that leads to a file beside the page: `path` is relative to the page and has forward slashes."""
+
+    text: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Table:
     """Cells in words; the first column names the row. A second line within a cell is set small.
 
@@ -45,7 +54,7 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Link]]
     note: str = ""
     words: bool = False
 
@@ -202,7 +211,11 @@ def _table(section: Table) -> str:
     return f'<div class="scroll" tabindex="0"><table{kind}>\n{body}</table></div>'
 
 
-def _cell(text: str) -> str:
+def _cell(text: str | Link) -> str:
+    if isinstance(text, Link):
+        if text.path.startswith("/"):
+            raise ValueError(f"{text.path}: a link leads to a file beside the page, by a relative path")
+        return f'<a href="./{quote(text.path)}">{escape(text.text)}</a>'  # ./: a name with a colon is no scheme
     first, *rest = text.split("\n")
     return escape(first) + "".join(f"<small>{escape(line)}</small>" for line in rest)
 

@@ -87,4 +87,5 @@ def _settings(theme: Theme) -> dict[str, Any]:
         "svg.fonttype": "path",
         "svg.hashsalt": "memx",
         "path.simplify": True,
+        "text.parse_math": False,  # a dollar sign in a name is one
     }

@@ -51,7 +51,7 @@ def _write(root: Path, frames: int, size: tuple[int, int]) -> Path:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
 def test_a_clip_of_davis_size_takes_little_more_than_its_pixels(tmp_path: Path) -> None:
     """Four bytes a colour value and one a label are 13 bytes a pixel, here to a fifth of it."""
-    frames, y, x = 80, 480, 854
+    frames, y, x = 200, 480, 854
     root = _write(tmp_path, frames, (y, x))
     grown = int(subprocess.run([sys.executable, "-c", MEASURE, root], check=True, capture_output=True).stdout)
     assert 0.8 < grown / (13 * frames * y * x) < 1.2

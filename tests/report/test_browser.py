@@ -5,7 +5,9 @@ A law gives what breaks it, in words; pages with a fault planted show that each 
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -309,6 +311,8 @@ def report(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
             return run_inspection(run().path, clip, out, [], True, 0, False, "cpu")[1]
         if kind == "profile":
             return profiled(run(), out)
+        if kind == "search":
+            return searched(out)
         assert kind == "reproduction"
         return reproduction(out)
 
@@ -339,6 +343,23 @@ def profiled(run: Any, out: Path) -> Path:
         out=out,
     )
     return out / "report.html"
+
+
+def searched(out: Path) -> Path:
+    """A search that nobody ran, with every section, links to runs and a reason that is long."""
+    from memx.search.report import write_search_report
+
+    path = Path(__file__).parents[1] / "search" / "shown" / "made_up.py"
+    spec = importlib.util.spec_from_file_location("made_up_search", path)
+    assert spec is not None
+    assert spec.loader is not None
+    made_up = importlib.util.module_from_spec(spec)
+    sys.modules["made_up_search"] = made_up
+    spec.loader.exec_module(made_up)
+    standing = made_up.study(runs=out / "runs")
+    shares = {goal.measure: {"model.memory": 0.7, "model.value_dim": 0.3} for goal in standing.goals}
+    facts = {"storage": f"sqlite:///{'long/' * 30}study.db", "seed": "0", "workers": "2"}
+    return write_search_report(out / "report.html", standing, shares, facts=facts, recipe_yaml="search: {}\n" * 40)
 
 
 def reproduction(out: Path) -> Path:
@@ -372,6 +393,8 @@ HOLDS = {
     "inspection": "document.querySelectorAll('picture.scroll').length > 2",
     "profile": "document.querySelectorAll('picture:not(.scroll) source').length > 2 && "
     "document.querySelectorAll('picture.scroll').length > 2",
+    "search": "document.querySelectorAll('picture.scroll source').length === 6 && "
+    "document.querySelectorAll('td a, th a').length > 64",
     "reproduction": "[...document.querySelectorAll('.scroll')].some(x => x.scrollWidth > x.clientWidth)",
 }
 

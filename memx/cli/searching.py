@@ -1,0 +1,198 @@
+"""Search with a live table: what `memx search` does."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+from rich.live import Live
+
+from memx.cli.progress import bar
+from memx.cli.training import check_data
+from memx.engine.interruption import exit_status, raising
+from memx.engine.manifest import device_words
+from memx.errors import InterruptedRunError, UserError
+from memx.recipe import Recipe
+from memx.search.folder import SearchFolder
+from memx.search.outcome import write_outcome
+from memx.search.rows import Standing, Trial
+from memx.search.space import Space
+from memx.search.start import Started, attach, check, start
+from memx.search.storage import open_storage, shown_url
+from memx.search.study import digest, recipe_of, search_of, standing
+from memx.search.table import standing_table, trial_line
+from memx.search.trial import Trials
+from memx.search.variant import variant
+from memx.search.worker import Worker
+from memx.search.workers import Workers
+
+DEFAULT = "search_memory"
+PATIENTS = 32
+"""Patients of the phantom that a search without a recipe is on, as `memx demo` has them."""
+
+_EVERY = 1.0
+"""Seconds between two looks of the live table."""
+
+
+def ask(name: str | None, overrides: Sequence[str]) -> Recipe:
+    """The recipe that is searched; without a name the default, whose phantom is simulated where it is not there yet."""
+    recipe = Recipe.load(name or DEFAULT, overrides)
+    search_of(recipe)
+    root = recipe.data.root
+    if name is None and root is not None and not root.exists():
+        from memx.data import phantom
+
+        with bar(f"phantom → {root}", PATIENTS, "patients") as advance:
+            phantom.write(root, layout="camus", patients=PATIENTS, seed=0, progress=lambda done, total: advance())
+    return recipe
+
+
+def run_search(
+    recipe: Recipe,
+    *,
+    out: Path | None,
+    workers: int,
+    storage: str | None,
+    study: str | None,
+    heartbeat: int,
+    device: str,
+) -> None:
+    """Take trials until the budget is spent, and write what came out."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    console = Console(stderr=True, highlight=False, markup=False)
+    size = Space.parse(search_of(recipe).space).size()
+    with console.status(f"checking the space of {recipe.name}"):
+        remark = check(recipe)
+    if remark:
+        console.print(remark, soft_wrap=True)
+    plain = variant(recipe, {})
+    clips = check_data(plain)
+    started = start(recipe, out=out, url=storage, name=study, heartbeat=heartbeat)
+    how = "begun" if started.created else f"joined, {len(started.study.get_trials(deepcopy=False))} trials are there"
+    console.print(
+        f"{recipe.name} on {device} → {started.folder.path}\n"
+        f"study {started.study.study_name} in {shown_url(started.url)} ({how}); at least {size} combinations",
+        soft_wrap=True,
+    )
+    try:
+        with raising(), _shown(console, started) as show:
+            if workers == 1:
+                trials = Trials(recipe, started.folder, device)
+                trials.keep(plain, clips)
+                _take(started, trials, show)
+            else:
+                Workers(started, workers, device, heartbeat).run(show)
+    except (KeyboardInterrupt, InterruptedRunError) as stop:
+        finish(started, device, console)
+        status = stop.status if isinstance(stop, InterruptedRunError) else exit_status(stop)
+        raise _stopped(started, status) from None
+    finish(started, device, console)
+
+
+def work(out: Path, storage: str | None, study: str | None, heartbeat: int, device: str) -> None:
+    """One of several workers of a folder's study."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts jobs may have it ignored
+    folder = SearchFolder.open(out)
+    started = attach(folder.recipe(), folder, url=storage, name=study, heartbeat=heartbeat)
+    with raising():
+        _take(started, Trials(started.recipe, folder, device), lambda force=False: None)
+
+
+def _take(started: Started, trials: Trials, show: Callable[..., None]) -> None:
+    trials.on_step = lambda trial, step: show()
+    Worker(started.study, trials, on_trial=lambda trial: show(force=True)).run()
+
+
+def _stopped(started: Started, status: int) -> InterruptedRunError:
+    error = InterruptedRunError(
+        "interrupted; the trial at hand is saved, and the same command goes on with it.\n"
+        f"So far: memx search --show {started.folder.path}"
+    )
+    error.status = status
+    return error
+
+
+@contextmanager
+def _shown(console: Console, started: Started):
+    """Gives `show(force=False)`: a live table, or a line for every trial that ended where there is no terminal."""
+    told: set[int] = {trial.number for trial in started.standing().trials if _ended(trial)}
+    if not console.is_terminal:
+
+        def tell(force: bool = False) -> None:
+            if not force:
+                return
+            now = started.standing()
+            for trial in now.trials:
+                if _ended(trial) and trial.number not in told:
+                    told.add(trial.number)
+                    console.print(trial_line(now, trial), soft_wrap=True)
+
+        yield tell
+        tell(force=True)
+        return
+    last = 0.0
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def draw(force: bool = False) -> None:
+            nonlocal last
+            if force or time.monotonic() - last >= _EVERY:
+                rows = max(3, (console.height - 16) // 2)
+                live.update(standing_table(started.standing(), width=console.width, limit=rows), refresh=True)
+                last = time.monotonic()
+
+        draw(force=True)
+        yield draw
+
+
+def _ended(trial: Trial) -> bool:
+    return trial.state not in ("waiting", "running")
+
+
+def finish(started: Started, device: str, console: Console) -> Standing:
+    """Write what came out, and say where."""
+    now = started.standing()
+    facts = {"study": started.study.study_name, "storage": shown_url(started.url), "device": device_words(device)}
+    written = write_outcome(started.folder, started.recipe, started.study, now, facts)
+    Console(highlight=False).print(standing_table(now))
+    for path in written.recipes:
+        console.print(f"recipe  memx train {path}", soft_wrap=True)
+    console.print(f"report  {written.report}", soft_wrap=True)
+    return now
+
+
+def show_search(name: str, storage: str | None) -> None:
+    """Print a search's folder, or the study of that name in a storage."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = Path(name)
+    if storage is None or path.is_dir():
+        folder = SearchFolder.open(path)
+        recipe = folder.recipe()
+        url = storage or f"sqlite:///{(path / 'study.db').resolve()}"
+        if storage is None and not (path / "study.db").is_file():
+            raise UserError(f"{path}: its study lies in another storage; give its --storage")
+        opened = open_storage(url)
+        names = optuna.get_all_study_names(opened)
+        own = [named for named in names if len(names) == 1 or named == f"{recipe.name}_{digest(recipe)[:6]}"]
+        if not own:
+            raise UserError(
+                f"{path}: which of the studies in {shown_url(url)} is its? There are {', '.join(names) or 'none'}; "
+                "--show takes a study's name, too"
+            )
+        found = optuna.load_study(storage=opened, study_name=own[0])
+    else:
+        folder = None
+        opened = open_storage(storage)
+        names = optuna.get_all_study_names(opened)
+        if name not in names:
+            raise UserError(
+                f"--show {name}: no such study in {shown_url(storage)}; it has {', '.join(names) or 'none'}"
+            )
+        found = optuna.load_study(storage=opened, study_name=name)
+        recipe = recipe_of(found)
+    Console(highlight=False).print(standing_table(standing(found, recipe, folder and folder.path)))

@@ -1,0 +1,165 @@
+"""Which combinations of a space can be built: found out before any trial, not after hours."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from memx.errors import RecipeError, UserError
+from memx.models.build import build
+from memx.recipe import Recipe
+from memx.search.space import Node, Scalar, Space
+from memx.search.variant import variant
+
+MOST = 300
+"""Combinations up to which all are tried; of a larger space every pair of values is."""
+
+Assignment = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """Combinations that fail for one reason.
+
+    reason  the error's message
+    common  the values that all of them share: what the reason hangs on
+    count   how many
+    """
+
+    reason: str
+    common: Assignment
+    count: int
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name}={value}" for name, value in self.common.items())
+        many = f"{self.count} combinations" if self.count > 1 else "1 combination"
+        return f"  {values or 'no value in common'} ({many}): {self.reason}"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found: how many combinations were tried, of how many, and those that cannot be built."""
+
+    tried: int
+    size: int
+    impossible: tuple[Impossible, ...]
+
+    @property
+    def failed(self) -> int:
+        return sum(item.count for item in self.impossible)
+
+
+def check_space(recipe: Recipe, space: Space, on_try: Callable[[], object] = lambda: None) -> Checked:
+    """Build the network of every combination, or where there are more than MOST, of enough to meet each pair of values.
+
+    Networks are built on torch's meta device, which holds no numbers.
+    """
+    reasons: dict[str, list[Assignment]] = {}
+    tried = 0
+    for assignment in combinations_to_try(space):
+        tried += 1
+        reason = why_impossible(recipe, values_of(space, assignment))
+        if reason:
+            reasons.setdefault(reason, []).append(assignment)
+        on_try()
+    found = tuple(Impossible(reason, _common(items), len(items)) for reason, items in reasons.items())
+    return Checked(tried, space.size(), found)
+
+
+def refuse_impossible(checked: Checked, *, skip: bool) -> str:
+    """What is to be said of a space. Raises UserError where combinations are impossible and are not to be skipped.
+
+    A space of which nothing that was tried can be built is refused in any case.
+    """
+    if not checked.impossible:
+        return ""
+    shown = [str(item) for item in checked.impossible[:10]]
+    shown += [f"  … and {len(checked.impossible) - 10} more reasons"] if len(checked.impossible) > 10 else []
+    of = f"{checked.failed} of {checked.tried} combinations tried"
+    if not skip or checked.failed == checked.tried:
+        remedy = (
+            "Nothing can be built: mend search.space"
+            if checked.failed == checked.tried
+            else "Take these values out of search.space, or write `impossible: skip` into `search:` to leave such "
+            "combinations out"
+        )
+        raise UserError("\n".join([f"search.space: {of} cannot be built:", *shown, f"{remedy}. No trial was begun."]))
+    return "\n".join([f"{of} cannot be built and are left out:", *shown])
+
+
+def why_impossible(recipe: Recipe, values: Mapping[str, object]) -> str:
+    """The reason why a recipe with these values cannot be built; empty where it can."""
+    try:
+        chosen = variant(recipe, values)
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            build(chosen)
+    except (RecipeError, ValueError) as error:
+        return " ".join(line.strip() for line in str(error).splitlines() if not line.endswith("in recipe:"))
+    return ""
+
+
+def values_of(space: Space, assignment: Assignment) -> dict[str, object]:
+    """Path → plain data, for values of the parameters."""
+    return space.resolve(lambda node: assignment[node.name])
+
+
+def combinations_to_try(space: Space) -> Iterator[Assignment]:
+    """All combinations, or a set in which every pair of values that can meet does."""
+    if space.size() <= MOST:
+        yield from space.combinations()
+        return
+    draw = random.Random(0)
+    met: set[frozenset[tuple[str, Scalar]]] = set()
+    examples = {node.name: _examples(node) for node in space.nodes()}
+    names = list(examples)
+    wanted = [
+        ((a, x), (b, y)) for i, a in enumerate(names) for b in names[i + 1 :] for x in examples[a] for y in examples[b]
+    ]
+    for pair in wanted:
+        if frozenset(pair) in met:
+            continue
+        assignment = _with(space, dict(pair), draw)
+        met.add(frozenset(pair))  # also where the two cannot meet
+        fresh = [frozenset(two) for two in _pairs(assignment)]
+        if all(two in met for two in fresh) and not set(pair) <= set(assignment.items()):
+            continue
+        met.update(fresh)
+        yield assignment
+
+
+def _examples(node: Node) -> list[Scalar]:
+    from memx.search.space import Choice
+
+    return node.labels() if isinstance(node, Choice) else node.examples()
+
+
+def _with(space: Space, forced: dict[str, Scalar], draw: random.Random) -> dict[str, Scalar]:
+    """A combination with these values where they can be had, and the rest drawn."""
+    found: dict[str, Scalar] = {}
+
+    def decide(node: Node) -> Scalar:
+        options = _examples(node)
+        # `model.memory[softmax].capacity` exists only under the choice `softmax`.
+        leads = [label for label in options if any(name.startswith(f"{node.name}[{label}]") for name in forced)]
+        value = forced.get(node.name, draw.choice(leads or options))
+        found[node.name] = value
+        return value
+
+    space.resolve(decide)
+    return found
+
+
+def _pairs(assignment: Assignment) -> Iterator[tuple[tuple[str, Scalar], tuple[str, Scalar]]]:
+    items = list(assignment.items())
+    for i, one in enumerate(items):
+        for two in items[i + 1 :]:
+            yield one, two
+
+
+def _common(items: list[Assignment]) -> Assignment:
+    """The values that all share."""
+    first, *rest = items
+    return {name: value for name, value in first.items() if all(name in r and r[name] == value for r in rest)}

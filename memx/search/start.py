@@ -1,0 +1,84 @@
+"""From a recipe with a `search:` to a study that workers can join: everything that can be refused is refused here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from memx.recipe import Recipe
+from memx.search.folder import SearchFolder
+from memx.search.possible import check_space, refuse_impossible
+from memx.search.rows import Standing
+from memx.search.space import Space
+from memx.search.storage import default_url, open_storage
+from memx.search.study import digest, join, search_of, standing
+
+HEARTBEAT = 20
+"""Seconds between a trial's signs of life."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A study that is ready for workers.
+
+    created  whether this process made it; false where it joined one that was there
+    """
+
+    recipe: Recipe
+    folder: SearchFolder
+    study: optuna.Study
+    url: str
+    created: bool
+
+    def standing(self) -> Standing:
+        return standing(self.study, self.recipe, self.folder.path)
+
+
+def check(recipe: Recipe) -> str:
+    """What is to be said of the space, or nothing. Raises UserError where it has impossible combinations."""
+    search = search_of(recipe)
+    return refuse_impossible(check_space(recipe, Space.parse(search.space)), skip=search.impossible == "skip")
+
+
+def start(
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    url: str | None = None,
+    name: str | None = None,
+    heartbeat: int = HEARTBEAT,
+) -> Started:
+    """Make the folder, and make or join the study.
+
+    Raises UserError for a study that asks something else and for a storage that cannot be reached; nothing is left
+    behind then.
+    """
+    folder = SearchFolder(out) if out is not None else SearchFolder.default(recipe, digest(recipe))
+    folder.refuse_taken()
+    fresh = not folder.path.exists()
+    try:
+        folder.make()
+        started = attach(recipe, folder, url=url, name=name, heartbeat=heartbeat)
+        folder.write(recipe)
+    except BaseException:
+        if fresh:
+            folder.discard()
+        raise
+    return started
+
+
+def attach(
+    recipe: Recipe,
+    folder: SearchFolder,
+    *,
+    url: str | None = None,
+    name: str | None = None,
+    heartbeat: int = HEARTBEAT,
+) -> Started:
+    """Make or join the study of a folder that is there."""
+    url = url or default_url(folder.path)
+    storage = open_storage(url, heartbeat=heartbeat, retries=search_of(recipe).retries)
+    study, created = join(recipe, storage, name or f"{recipe.name}_{digest(recipe)[:6]}")
+    return Started(recipe, folder, study, url, created)

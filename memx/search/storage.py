@@ -1,0 +1,105 @@
+"""Where a study lies: any storage that Optuna has, by URL."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from memx.engine.manifest import without_password
+from memx.errors import UserError
+
+_TRIES = 20
+GRACE = 3
+"""Signs of life that a trial may miss before its worker is taken for dead."""
+
+_DRIVERS = {
+    "psycopg2": "PostgreSQL: `pip install psycopg[binary]` and write postgresql+psycopg://…",
+    "psycopg": "PostgreSQL: `pip install psycopg[binary]`",
+    "MySQLdb": "MySQL: `pip install pymysql` and write mysql+pymysql://…",
+    "pymysql": "MySQL: `pip install pymysql`",
+    "redis": "Redis: `pip install redis`",
+}
+
+
+def default_url(folder: Path) -> str:
+    """An SQLite file in the search's folder."""
+    return f"sqlite:///{(folder / 'study.db').resolve()}"
+
+
+def shown_url(url: str) -> str:
+    """The URL without its password."""
+    return url if url.startswith("journal:") else without_password(url)
+
+
+def open_storage(url: str, *, heartbeat: int = 20, retries: int = 3) -> BaseStorage:
+    """The storage that a URL names.
+
+    url        an RDB as SQLAlchemy writes it (`sqlite:///file.db`, `postgresql+psycopg://user@host/db`,
+               `mysql+pymysql://…`), `journal:FILE` (Optuna's journal) or `redis://…` (its journal on Redis)
+    heartbeat  seconds between a trial's signs of life in an RDB; one that gave none for three times as long has lost
+               its worker, and is queued again, at most `retries` times. Journals know no heartbeats.
+
+    Raises UserError for what is no URL, a driver that is not installed, and a data base that cannot be reached.
+    """
+    try:
+        if url.startswith("journal:"):
+            path = Path(url.removeprefix("journal:"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return JournalStorage(JournalFileBackend(str(path)))
+        if url.startswith(("redis://", "rediss://")):
+            return JournalStorage(JournalRedisBackend(url))
+        return _relational(url, heartbeat, retries)
+    except (ArgumentError, NoSuchModuleError):
+        raise UserError(
+            f"--storage {shown_url(url)}: is no storage; write an RDB's URL (sqlite:///study.db, "
+            "postgresql+psycopg://user@host/name) or journal:FILE"
+        ) from None
+    except ImportError as error:
+        name = (error.name or str(error)).split(".")[0]
+        remedy = next((text for driver, text in _DRIVERS.items() if driver in str(error)), f"install {name}")
+        raise UserError(f"--storage {shown_url(url)}: its driver is not installed. {remedy}") from None
+    except (DBAPIError, SQLAlchemyError, OSError) as error:
+        first = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
+        raise UserError(f"--storage {shown_url(url)}: cannot be reached: {first}") from None
+
+
+def _relational(url: str, heartbeat: int, retries: int) -> RDBStorage:
+    lite = make_url(url).get_backend_name() == "sqlite"
+    for _ in range(_TRIES):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return RDBStorage(
+                    url,
+                    engine_kwargs={"connect_args": {"timeout": 60}} if lite else {"pool_pre_ping": True},
+                    heartbeat_interval=heartbeat,
+                    grace_period=GRACE * heartbeat,
+                    heartbeat_stale_trial_callback=retry(retries),
+                )
+        except DBAPIError as error:
+            if not (isinstance(error, IntegrityError) or "already exists" in str(error.orig)):
+                raise
+            time.sleep(0.2)  # another process is making the tables of a fresh data base
+    raise UserError(f"--storage {shown_url(url)}: holds tables that are none of Optuna's; give another data base")
+
+
+def beats(study: optuna.Study) -> int | None:
+    """Seconds between a running trial's signs of life; None where the storage knows none."""
+    storage = study._storage
+    return storage.get_heartbeat_interval() if isinstance(storage, BaseHeartbeat) else None
+
+
+def retry(retries: int | None) -> RetryHeartbeatStaleTrialCallback:
+    """Queues a trial again with all that is known of it, at most so many times; None: always."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RetryHeartbeatStaleTrialCallback(max_retry=retries, inherit_intermediate_values=True)

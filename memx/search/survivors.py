@@ -1,0 +1,66 @@
+"""Trials whose worker died are queued again, whenever it died."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from memx.search.lineage import history, is_surplus
+from memx.search.storage import GRACE, beats, retry
+from memx.search.study import REASON, RUN, run_name
+
+
+@dataclass
+class Survivors:
+    """Looks for trials that outlived their worker.
+
+    Optuna's heartbeats find all but two kinds: a worker that died between taking a trial and its first sign of life,
+    and one that died between marking another's trial as failed and queueing it again. Several workers may queue the
+    same trial: the first in the queue goes on with it, and the others are surplus (`lineage`).
+    """
+
+    study: optuna.Study
+    retries: int
+    _seen: dict[int, float] = field(default_factory=dict)
+    """Number of a trial that has not begun → when that was first seen, by this process's clock."""
+
+    def queue_again(self) -> None:
+        """Queue every trial again that has lost its worker, each at most `retries` times."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            fail_stale_trials(self.study)
+        self._fail_unbegun()
+        trials = self.study.get_trials(deepcopy=False)
+        followed = {before for trial in trials for before in history(trial)}
+        for trial in trials:
+            if _lost_its_worker(trial) and trial.number not in followed:
+                self.requeue(trial.number, limit=self.retries)
+
+    def requeue(self, number: int, *, limit: int | None = None) -> None:
+        """Queue a trial again; `limit`: only if it has been so less often."""
+        retry(limit)(self.study, self.study.trials[number])
+
+    def _fail_unbegun(self) -> None:
+        every = beats(self.study)
+        if every is None:
+            return
+        now = time.monotonic()
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        unbegun = [trial.number for trial in running if trial.user_attrs.get(RUN) != run_name(trial.number)]
+        self._seen = {number: self._seen.get(number, now) for number in unbegun}
+        for number, since in self._seen.items():
+            if now - since > GRACE * every:
+                try:
+                    self.study.tell(number, state=TrialState.FAIL)
+                except (ValueError, UpdateFinishedTrialError):
+                    continue  # it has ended meanwhile
+
+
+def _lost_its_worker(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL and REASON not in trial.user_attrs and not is_surplus(trial)

@@ -1,0 +1,218 @@
+"""`memx search`: trials are run folders, winners are recipes, and what is refused is refused before any trial."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+import yaml
+
+import memx
+from memx.engine.run import RunFolder
+from memx.recipe import Recipe
+from memx.search.folder import SearchFolder
+from memx.search.rows import Standing
+from memx.search.study import asks, recipe_of, standing
+
+SPACE: dict[str, Any] = {
+    "model.memory": {"choice": ["linear", {"type": "gated_delta", "heads": {"choice": [1, 2]}}, "softmax"]},
+    "train.learning_rate": {"float": [1e-4, 1e-2], "log": True},
+}
+
+
+def write(path: Path, root: Path, **search: Any) -> Path:
+    """A recipe that trains in a second, with a search."""
+    data = {
+        "base": "gdkvm_phantom",
+        "name": "tiny",
+        "model": {
+            "key_dim": 8,
+            "value_dim": 16,
+            "pixel_dim": 16,
+            "sensory": None,
+            "refiner": None,
+            "image_encoder": {"width": 8},
+            "value_encoder": {"width": 8},
+        },
+        "data": {"root": str(root), "size": 32, "frames": 2, "augment": []},
+        "train": {"iterations": 4, "batch": 1, "validate_every": 2, "checkpoint_every": 2, "warmup": 0},
+        "search": {"space": SPACE, "startup": 2, "trials": 3} | search,
+    }
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+def read(folder: Path) -> Standing:
+    recipe = SearchFolder.open(folder).recipe()
+    (name,) = optuna.get_all_study_names(f"sqlite:///{folder / 'study.db'}")
+    study = optuna.load_study(storage=f"sqlite:///{folder / 'study.db'}", study_name=name)
+    return standing(study, recipe, folder)
+
+
+@pytest.fixture(scope="module")
+def searched(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished search for Dice and parameters, of which one trial is refused."""
+    from memx.cli.searching import run_search
+
+    folder = tmp_path_factory.mktemp("search")
+    path = write(
+        folder / "tiny.yaml",
+        phantom_root,
+        objectives=["dice", "state_bytes"],
+        constraints=["state_bytes < 5000"],
+        space=SPACE | {"model.value_dim": {"choice": [16, 64]}},
+        first=[{"model.value_dim": 64}, {"model.value_dim": 16}],
+    )
+    out = folder / "out"
+    run_search(Recipe.load(path), out=out, workers=1, storage=None, study=None, heartbeat=20, device="cpu")
+    return out
+
+
+def test_every_trial_is_a_run_folder(searched: Path) -> None:
+    trained = [trial for trial in read(searched).trials if trial.state == "complete"]
+    assert trained
+    for trial in trained:
+        assert trial.run is not None
+        run = RunFolder.open(trial.run)
+        assert (run.path / "report.html").is_file()
+        assert json.loads((run.path / "metrics.json").read_text())["steps"] == 4
+        assert run.recipe.search is None
+        assert run.recipe.train.learning_rate == trial.parameters["train.learning_rate"]
+        masks = memx.load(run.path)(torch.rand(1, 2, 1, 32, 32)).masks  # type: ignore[attr-defined]
+        assert masks.shape == (1, 2, 1, 32, 32)
+        validated = json.loads((run.path / "metrics.json").read_text())["validation_dice"]
+        assert trial.measures["dice"] == max(validated.values())
+        assert dict(trial.curve) == {int(step): dice for step, dice in validated.items()}
+
+
+def test_a_trial_that_breaks_a_constraint_is_not_trained(searched: Path) -> None:
+    refused = [trial for trial in read(searched).trials if trial.state == "refused"]
+    assert [trial.parameters["model.value_dim"] for trial in refused][:1] == [64]
+    assert all(trial.reason.startswith("state_bytes is ") and trial.run is None for trial in refused)
+    assert all(trial.feasible is False for trial in refused)
+
+
+def test_every_winner_is_a_recipe_that_describes_its_run(searched: Path) -> None:
+    best = read(searched).best()
+    assert best
+    files = sorted((searched / "pareto").glob("*.yaml"))
+    assert [path.stem for path in files] == sorted(f"trial_{trial.number:04d}" for trial in best)
+    for trial in best:
+        recipe = Recipe.load(searched / "pareto" / f"trial_{trial.number:04d}.yaml")
+        assert trial.run is not None
+        assert recipe.hash == RunFolder.open(trial.run).recipe.hash
+
+
+def test_a_finished_search_is_shown_and_gone_on_with(searched: Path, command: Any) -> None:
+    before = len(read(searched).trials)
+    status, out, _ = command("search", "--show", searched)
+    assert status == 0
+    assert f"{before}" in out
+    assert "gated_delta" in out or "linear" in out or "softmax" in out
+    recipe = searched.parent / "tiny.yaml"
+    status, _, err = command("search", recipe, "--out", searched)  # the budget is spent
+    assert status == 0, err
+    assert len(read(searched).trials) == before
+    status, _, err = command("search", recipe, "search.trials=4", "--out", searched)
+    assert status == 0, err
+    assert len(read(searched).trials) == before + 1
+
+
+def test_another_question_does_not_join(searched: Path, command: Any) -> None:
+    recipe = searched.parent / "tiny.yaml"
+    status, _, err = command("search", recipe, "train.batch=2", "--out", searched, "--study", read(searched).name)
+    assert status == 2
+    assert "asks something else; it differs in recipe.train.batch" in err
+
+
+def test_what_is_refused_leaves_nothing_behind(phantom_root: Path, tmp_path: Path, command: Any) -> None:
+    space = {"model.memory": {"choice": ["linear", {"type": "gated_delta", "heads": {"int": [1, 3]}}]}}
+    path = write(tmp_path / "r.yaml", phantom_root, space=space)
+    status, _, err = command("search", path, "--out", tmp_path / "out")
+    assert status == 2
+    assert "heads must divide the value channels: 3 does not divide 16" in err
+    assert not (tmp_path / "out").exists()
+    for storage, message in (
+        ("nothing", "is no storage; write an RDB's URL"),
+        ("postgresql+nodriver://me:secret@host/db", "is no storage"),
+    ):
+        good = write(tmp_path / "good.yaml", phantom_root)
+        status, _, err = command("search", good, "--out", tmp_path / "out", "--storage", storage)
+        assert status == 2
+        assert message in err
+        assert "secret" not in err
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_without_a_search_is_told_how_to_write_one(command: Any) -> None:
+    status, _, err = command("search", "gdkvm_phantom")
+    assert status == 2
+    assert "has no `search:`" in err
+    assert "model.memory: {choice: [linear, gated_delta, softmax]}" in err
+
+
+@pytest.mark.parametrize("show", ["nowhere", "."])
+def test_show_needs_a_search(show: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = command("search", "--show", show)
+    assert status == 2
+    assert "not a search's folder" in err
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_impossible_combinations_are_left_out_where_they_are_to_be(
+    phantom_root: Path, tmp_path: Path, command: Any
+) -> None:
+    space = {"model.memory": {"choice": ["linear", {"type": "gated_delta", "heads": {"choice": [1, 3]}}]}}
+    first = [{"model.memory": "gated_delta", "model.memory[gated_delta].heads": 3}, {"model.memory": "linear"}]
+    path = write(tmp_path / "r.yaml", phantom_root, space=space, impossible="skip", first=first, trials=2)
+    status, _, err = command("search", path, "--out", tmp_path / "out")
+    assert status == 0, err
+    assert "1 of 3 combinations tried cannot be built and are left out" in err
+    refused, complete = read(tmp_path / "out").trials
+    assert refused.state == "refused"
+    assert "3 does not divide 16" in refused.reason
+    assert complete.state == "complete"
+    assert (tmp_path / "out" / "best.yaml").is_file()
+
+
+def test_the_pruner_ends_a_trial_by_its_validation_dice(phantom_root: Path, tmp_path: Path, command: Any) -> None:
+    """The median pruner, told of good trials before, must end one that cannot learn."""
+    space = {"train.learning_rate": {"choice": [3e-3, 1e-9]}}
+    first = [{"train.learning_rate": 3e-3}, {"train.learning_rate": 1e-9}]
+    path = write(tmp_path / "r.yaml", phantom_root, space=space, pruner="median", startup=1, first=first, trials=2)
+    words = ["train.iterations=24", "train.validate_every=8", "train.checkpoint_every=100", "train.batch=2"]
+    status, _, err = command("search", path, *words, "--out", tmp_path / "out")
+    assert status == 0, err
+    good, bad = read(tmp_path / "out").trials
+    assert good.state == "complete"
+    assert bad.state == "pruned"
+    assert bad.run is not None
+    run = RunFolder.open(bad.run)  # whole, and can be gone on with
+    assert run.training_state.is_file()
+    assert (run.path / "report.html").is_file()
+    assert max(dict(bad.curve)) < 24
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_a_grid_visits_every_combination_once_and_ends(phantom_root: Path, tmp_path: Path, command: Any) -> None:
+    space = {"model.memory": {"choice": ["linear", {"type": "softmax", "capacity": {"int": [1, 2]}}]}}
+    path = write(tmp_path / "r.yaml", phantom_root, space=space, sampler="grid", trials=50)
+    status, _, err = command("search", path, "train.iterations=1", "--out", tmp_path / "out")
+    assert status == 0, err
+    found = [tuple(sorted(trial.parameters.items())) for trial in read(tmp_path / "out").trials]
+    assert len(found) == len(set(found)) == 3
+
+
+def test_a_study_knows_its_recipe(searched: Path) -> None:
+    url = f"sqlite:///{searched / 'study.db'}"
+    study = optuna.load_study(storage=url, study_name=read(searched).name)
+    assert asks(recipe_of(study)) == asks(SearchFolder.open(searched).recipe())
+    other = optuna.create_study(storage=url, study_name="stranger")
+    with pytest.raises(memx.errors.UserError, match="'stranger' is not one of memx"):  # type: ignore[attr-defined]
+        recipe_of(other)
+    optuna.delete_study(storage=url, study_name="stranger")
