@@ -45,7 +45,7 @@ SPACE = {
 
 
 def write_recipe(path: Path, root: Path, search: Mapping[str, object]) -> Path:
-    asked = {"space": SPACE, "sampler": "random", "trials": 3, **search}
+    asked = {"space": SPACE, "sampler": "random", "trials": 3, "retries": 20, **search}  # a busy machine misses beats
     data = {"root": str(root), "size": 32, "frames": 2}
     path.write_text(yaml.safe_dump({**TINY, "data": data, "search": asked}))
     return path
