@@ -37,6 +37,11 @@ class SearchFolder:
     def best(self) -> Path:
         return self.path / "best.yaml"
 
+    @property
+    def begun(self) -> bool:
+        """Whether a search lies here."""
+        return (self.path / NAME).is_file()
+
     def refuse_taken(self) -> None:
         """Raise UserError when something else than a search lies there."""
         if self.path.exists() and not self.path.is_dir():

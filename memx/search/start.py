@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from memx.search.possible import check_space, refuse_impossible
 from memx.search.rows import Standing
 from memx.search.space import Space
 from memx.search.storage import default_url, open_storage
-from memx.search.study import digest, join, search_of, standing
+from memx.search.study import asks, digest, join, refuse_other, search_of, standing
 
 HEARTBEAT = 20
 """Seconds between a trial's signs of life."""
@@ -57,6 +58,8 @@ def start(
     """
     folder = SearchFolder(out) if out is not None else SearchFolder.default(recipe, digest(recipe))
     folder.refuse_taken()
+    if folder.begun:  # its recipe is not written over, nor a second study put beside its own
+        refuse_other(f"the search in {folder.path}", json.loads(json.dumps(asks(folder.recipe()))), recipe)
     fresh = not folder.path.exists()
     try:
         folder.make()

@@ -87,13 +87,17 @@ def join(recipe: Recipe, storage: BaseStorage, name: str) -> tuple[optuna.Study,
             raise UserError(f"study {name!r} is not one of memx: it says nothing of a recipe; choose another --study")
         _ask(study, recipe)  # the process that made it was killed while it did
         return study, True
+    refuse_other(f"study {name!r}", told, recipe)
+    return study, False
+
+
+def refuse_other(what: str, told: dict[str, Any], recipe: Recipe) -> None:
+    """Raise UserError where what is there asks something else than the recipe, naming where."""
     if told != (ours := json.loads(json.dumps(asks(recipe)))):
         places = ", ".join(differences(told, ours, "")[:8])
         raise UserError(
-            f"study {name!r} asks something else; it differs in {places}. Give the same recipe, or another --study "
-            "or --out"
+            f"{what} asks something else; it differs in {places}. Give the same recipe, or another --study or --out"
         )
-    return study, False
 
 
 def _ask(study: optuna.Study, recipe: Recipe) -> None:

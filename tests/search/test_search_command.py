@@ -129,6 +129,15 @@ def test_another_question_does_not_join(searched: Path, command: Any) -> None:
     assert "asks something else; it differs in recipe.train.batch" in err
 
 
+def test_another_search_does_not_take_a_folder(searched: Path, command: Any) -> None:
+    before, study = (searched / "search.yaml").read_bytes(), read(searched).name
+    status, _, err = command("search", searched.parent / "tiny.yaml", "search.seed=5", "--out", searched)
+    assert status == 2
+    assert f"the search in {searched} asks something else; it differs in search.seed" in " ".join(err.split())
+    assert (searched / "search.yaml").read_bytes() == before
+    assert optuna.get_all_study_names(f"sqlite:///{searched / 'study.db'}") == [study]
+
+
 def test_what_is_refused_leaves_nothing_behind(phantom_root: Path, tmp_path: Path, command: Any) -> None:
     space = {"model.memory": {"choice": ["linear", {"type": "gated_delta", "heads": {"int": [1, 3]}}]}}
     path = write(tmp_path / "r.yaml", phantom_root, space=space)
