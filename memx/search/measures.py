@@ -5,6 +5,7 @@ No measure is imported here with torch: a recipe that names one is checked witho
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -84,6 +85,8 @@ class Constraint:
             if found is None:
                 raise ValueError
             bound = float(found[3])
+            if not math.isfinite(bound):
+                raise ValueError
         except ValueError:
             raise ValueError(
                 f"{text!r} is no constraint; write a measure, a sign and a number: latency_ms < 20"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +52,7 @@ class Checked:
         return sum(item.count for item in self.impossible)
 
 
-def check_space(recipe: Recipe, space: Space, on_try: Callable[[], object] = lambda: None) -> Checked:
+def check_space(recipe: Recipe, space: Space) -> Checked:
     """Build the network of every combination, or where there are more than MOST, of enough to meet each pair of values.
 
     Networks are built on torch's meta device, which holds no numbers.
@@ -64,7 +64,6 @@ def check_space(recipe: Recipe, space: Space, on_try: Callable[[], object] = lam
         reason = why_impossible(recipe, values_of(space, assignment))
         if reason:
             reasons.setdefault(reason, []).append(assignment)
-        on_try()
     found = tuple(Impossible(reason, _common(items), len(items)) for reason, items in reasons.items())
     return Checked(tried, space.size(), found)
 

@@ -118,6 +118,8 @@ class Space:
                 raise ValueError(f"first: {name} is one of {', '.join(map(str, node.labels()))}, not {value!r}")
             if isinstance(node, Number) and not (_is_number(value) and node.low <= float(value or 0) <= node.high):
                 raise ValueError(f"first: {name} is a number from {node.low} to {node.high}, not {value!r}")
+            if isinstance(node, Number) and node.whole and not float(value or 0).is_integer():
+                raise ValueError(f"first: {name} is a whole number, not {value!r}")
 
     def grid_size(self) -> int:
         """How many combinations there are to visit. Raises ValueError for a range without a step."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-import warnings
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
@@ -16,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from memx.engine.manifest import without_password
 from memx.errors import UserError
+from memx.search.experimental import accepted
 
 _TRIES = 20
 GRACE = 3
@@ -76,8 +75,7 @@ def _relational(url: str, heartbeat: int, retries: int) -> RDBStorage:
     lite = make_url(url).get_backend_name() == "sqlite"
     for _ in range(_TRIES):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
+            with accepted():
                 return RDBStorage(
                     url,
                     engine_kwargs={"connect_args": {"timeout": 60}} if lite else {"pool_pre_ping": True},
@@ -100,6 +98,5 @@ def beats(study: optuna.Study) -> int | None:
 
 def retry(retries: int | None) -> RetryHeartbeatStaleTrialCallback:
     """Queues a trial again with all that is known of it, at most so many times; None: always."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    with accepted():
         return RetryHeartbeatStaleTrialCallback(max_retry=retries, inherit_intermediate_values=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from memx.search.experimental import accepted
 from memx.search.lineage import rank
 from memx.search.section import Search
 from memx.search.space import Choice, Node, Scalar, Space
@@ -59,8 +58,7 @@ def make_sampler(search: Search, place: int) -> BaseSampler:
     """The sampler of the trial that is `place`-th to be begun, from 0."""
     seed = int(np.random.SeedSequence([search.seed, place]).generate_state(1)[0])
     startup = search.startup
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    with accepted():
         match search.sampler:
             case "tpe":
                 return optuna.samplers.TPESampler(

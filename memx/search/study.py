@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from memx.engine.checkpoint import differences
 from memx.errors import UserError
 from memx.recipe import Recipe
+from memx.search.experimental import accepted
 from memx.search.lineage import is_surplus, taken_over
 from memx.search.measures import Constraint
 from memx.search.rows import Goal, Standing, State, Trial
@@ -103,8 +102,7 @@ def refuse_other(what: str, told: dict[str, Any], recipe: Recipe) -> None:
 def _ask(study: optuna.Study, recipe: Recipe) -> None:
     """Write into a new study what it asks; that it does comes last, and may be written twice."""
     search = search_of(recipe)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    with accepted():
         study.set_metric_names([objective.measure for objective in search.objectives])
     study.set_user_attr(RECIPE, json.dumps(recipe.dump()))
     for combination in search.first:

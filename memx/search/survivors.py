@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
+from memx.search.experimental import accepted
 from memx.search.lineage import history, is_surplus
 from memx.search.storage import GRACE, beats, retry
 from memx.search.study import REASON, RUN, run_name
@@ -32,8 +32,7 @@ class Survivors:
 
     def queue_again(self) -> None:
         """Queue every trial again that has lost its worker, each at most `retries` times."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+        with accepted():
             fail_stale_trials(self.study)
         self._fail_unbegun()
         trials = self.study.get_trials(deepcopy=False)

@@ -65,7 +65,7 @@ def ranked(tmp_path: Path) -> Callable[..., list[Any]]:
             children.append(child)
         statuses = [os.waitpid(child, 0)[1] for child in children]
         assert statuses == [0] * count
-        return [torch.load(tmp_path / f"result{rank}.pt", weights_only=False) for rank in range(count)]
+        return [torch.load(tmp_path / f"result{rank}.pt", weights_only=True) for rank in range(count)]
 
     return run
 

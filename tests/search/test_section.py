@@ -38,6 +38,11 @@ def load(tmp_path: Path, **search: Any) -> Recipe:
         ({"trials": None}, r"search: gives neither trials nor time"),
         ({"first": [{"model.memry": "linear"}]}, r"unknown parameter 'model\.memry'; did you mean 'model\.memory'\?"),
         ({"first": [{"model.memory": "delta"}]}, r"model\.memory is one of linear, softmax, not 'delta'"),
+        ({"constraints": ["macs < nan"]}, r"search\.constraints\.0: 'macs < nan' is no constraint; write"),
+        (
+            {"space": {"model.key_dim": {"int": [8, 16]}}, "first": [{"model.key_dim": 12.5}]},
+            r"first: model\.key_dim is a whole number, not 12\.5",
+        ),
         ({"trails": 3}, r"search\.trails: unknown option; did you mean 'trials'\?"),
         ({"sampler": "tpee"}, r"search\.sampler: input should be 'tpe', 'random'"),
     ],
