@@ -61,6 +61,11 @@ class CheckpointError(UserError):
     """A checkpoint is missing, unreadable, or belongs to another recipe."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its type's name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` was probably meant to be, or None."""
     spelt = {name.casefold(): name for name in known}

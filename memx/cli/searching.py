@@ -20,10 +20,11 @@ from memx.errors import InterruptedRunError, UserError
 from memx.recipe import Recipe
 from memx.search.folder import SearchFolder
 from memx.search.outcome import write_outcome
+from memx.search.possible import check_space, combinations_to_try, refuse_impossible
 from memx.search.rows import Standing, Trial
 from memx.search.space import Space
-from memx.search.start import Started, attach, check, start
-from memx.search.storage import open_storage, shown_url
+from memx.search.start import Started, attach, folder_of, start
+from memx.search.storage import in_reach, open_storage, shown_url
 from memx.search.study import digest, recipe_of, search_of, standing
 from memx.search.table import standing_table, trial_line
 from memx.search.trial import Trials
@@ -65,33 +66,41 @@ def run_search(
     """Take trials until the budget is spent, and write what came out."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = Console(stderr=True, highlight=False, markup=False)
-    size = Space.parse(search_of(recipe).space).size()
-    with console.status(f"checking the space of {recipe.name}"):
-        remark = check(recipe)
-    if remark:
-        console.print(remark, soft_wrap=True)
+    space = Space.parse(search_of(recipe).space)
+    if not folder_of(recipe, out).begun:  # else whoever began it has checked its space
+        _check(recipe, space, device, console)
     plain = variant(recipe, {})
     clips = check_data(plain)
     started = start(recipe, out=out, url=storage, name=study, heartbeat=heartbeat)
     how = "begun" if started.created else f"joined, {len(started.study.get_trials(deepcopy=False))} trials are there"
     console.print(
         f"{recipe.name} on {device} → {started.folder.path}\n"
-        f"study {started.study.study_name} in {shown_url(started.url)} ({how}); at least {size} combinations",
+        f"study {started.study.study_name} in {shown_url(started.url)} ({how}); at least {space.size():,} combinations",
         soft_wrap=True,
     )
-    try:
-        with raising(), _shown(console, started) as show:
-            if workers == 1:
-                trials = Trials(recipe, started.folder, device)
-                trials.keep(plain, clips)
-                _take(started, trials, show)
-            else:
-                Workers(started, workers, device, heartbeat).run(show)
-    except (KeyboardInterrupt, InterruptedRunError) as stop:
+    with in_reach(started.url, started.folder.path):
+        try:
+            with raising(), _shown(console, started) as show:
+                if workers == 1:
+                    trials = Trials(recipe, started.folder, device)
+                    trials.keep(plain, clips)
+                    _take(started, trials, show)
+                else:
+                    Workers(started, workers, device, heartbeat).run(show)
+        except (KeyboardInterrupt, InterruptedRunError) as stop:
+            finish(started, device, console)
+            status = stop.status if isinstance(stop, InterruptedRunError) else exit_status(stop)
+            raise _stopped(started, status) from None
         finish(started, device, console)
-        status = stop.status if isinstance(stop, InterruptedRunError) else exit_status(stop)
-        raise _stopped(started, status) from None
-    finish(started, device, console)
+
+
+def _check(recipe: Recipe, space: Space, device: str, console: Console) -> None:
+    """Refuse impossible combinations, or say that they are left out."""
+    assignments = combinations_to_try(space)
+    with bar("checking the space", len(assignments), "combinations") as advance:
+        checked = check_space(recipe, space, assignments, device, on_tried=advance)
+    if remark := refuse_impossible(checked, skip=search_of(recipe).impossible == "skip"):
+        console.print(remark, soft_wrap=True)
 
 
 def work(out: Path, storage: str | None, study: str | None, heartbeat: int, device: str) -> None:
@@ -100,7 +109,7 @@ def work(out: Path, storage: str | None, study: str | None, heartbeat: int, devi
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts jobs may have it ignored
     folder = SearchFolder.open(out)
     started = attach(folder.recipe(), folder, url=storage, name=study, heartbeat=heartbeat)
-    with raising():
+    with in_reach(started.url, folder.path), raising():
         _take(started, Trials(started.recipe, folder, device), lambda force=False: None)
 
 

@@ -11,13 +11,18 @@ from memx.errors import UserError
 from memx.recipe import Train
 
 
+def refuse_precision(train: Train, device: str) -> None:
+    """Raise UserError where a device cannot train in the recipe's precision."""
+    if train.precision == "fp16" and torch.device(device).type == "cpu":
+        raise UserError("train.precision=fp16 needs a GPU; on the CPU take bf16 or fp32")
+
+
 def make_accelerator(train: Train, device: str) -> accelerate.Accelerator:
     """An accelerator for a recipe's `train:` section on a device, whatever another run of this process had asked for.
 
     Raises UserError when the precision or the device cannot be had.
     """
-    if train.precision == "fp16" and device == "cpu":
-        raise UserError("train.precision=fp16 needs a GPU; on the CPU take bf16 or fp32")
+    refuse_precision(train, device)
     AcceleratorState._reset_state(True)  # a second run in one process may ask for another precision
     if device.startswith("cuda"):
         torch.cuda.set_device(device)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from memx.engine.run import RunFolder
-from memx.errors import CheckpointError, nearest
+from memx.errors import CheckpointError, first_line, nearest
 from memx.files import atomic
 from memx.models.base import VideoModel
 from memx.models.build import build
@@ -186,10 +186,6 @@ def load_training_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: there is no training state to resume from; start without --resume") from None
     except Exception as error:
         raise CheckpointError(
-            f"{path}: damaged or unsafe training state: {_first_line(error)}. Put back a copy of it, or train anew "
+            f"{path}: damaged or unsafe training state: {first_line(error)}. Put back a copy of it, or train anew "
             "into another folder; the weights beside it are files of their own and may well be whole"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from memx.engine.checkpoint import read_weights
-from memx.errors import CheckpointError
+from memx.errors import CheckpointError, first_line
 
 CONTAINERS = ("weights", "model", "state_dict", "model_state_dict")
 """Where training checkpoints keep their state dict."""
@@ -83,9 +83,9 @@ def _read_torch(path: Path) -> Any:
                 f"file ({_named(reason)}). Ask its authors for the state dict alone: "
                 "torch.save(model.state_dict(), path), or safetensors"
             ) from None
-        raise CheckpointError(f"{path}: damaged, or no PyTorch checkpoint: {_first_line(error)}") from None
+        raise CheckpointError(f"{path}: damaged, or no PyTorch checkpoint: {first_line(error)}") from None
     except Exception as error:
-        raise CheckpointError(f"{path}: damaged, or no PyTorch checkpoint: {_first_line(error)}") from None
+        raise CheckpointError(f"{path}: damaged, or no PyTorch checkpoint: {first_line(error)}") from None
 
 
 def _named(reason: str) -> str:
@@ -94,10 +94,6 @@ def _named(reason: str) -> str:
         if "GLOBAL" in line or "Unsupported" in line:
             return line.split("WeightsUnpickler error:")[-1].split(" was not an allowed")[0].strip()
     return "pickled objects"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _is_state_dict(value: object) -> bool:

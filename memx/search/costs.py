@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import cache
 from statistics import median
 
 import torch
@@ -17,11 +19,14 @@ from memx.recipe import Recipe
 from memx.search.measures import MEASURES
 
 _ROUNDS, _TURNS, _BUDGET = 10, 60, 6.0
-_COUNTED = {"macs", "flops"}
 
 
-def measure_costs(recipe: Recipe, names: Iterable[str], *, base: Recipe, device: str = "cpu") -> dict[str, float]:
+def measure_costs(
+    recipe: Recipe, names: Iterable[str], *, base: Recipe, device: str = "cpu", extra: Iterable[str] = ()
+) -> dict[str, float]:
     """Measure name → value, for those that need no training; `base` is what a ratio is over.
+
+    One of `extra` that cannot be counted is left out.
 
     Of the recipe's network with fresh weights, in evaluation mode, at its own size and precision, batch 1, streaming
     random frames: neither times nor counts depend on weights or frames. `latency_ms` is the median over the frames of
@@ -30,18 +35,21 @@ def measure_costs(recipe: Recipe, names: Iterable[str], *, base: Recipe, device:
 
     Raises UncountedError where the arithmetic cannot be counted, and RecipeError where the network cannot be built.
     """
-    names = [name for name in names if not MEASURES[name].trained]
     job = _job(recipe, device)
-    counted = count_frame(job, 1).whole if _COUNTED & set(names) else None
+    counted = cache(lambda: count_frame(job, 1).whole)
     ways: Mapping[str, Callable[[], float]] = {
         "latency_ms": lambda: measure(job, "stream", rounds=_ROUNDS, budget=_BUDGET).ms_per_frame,
         "latency_ratio": lambda: _ratio(job, _job(base, device)),
-        "macs": lambda: counted.macs.total() if counted else 0,
-        "flops": lambda: counted.flops if counted else 0,
+        "macs": lambda: counted().macs.total(),
+        "flops": lambda: counted().flops,
         "parameters": lambda: sum(parameter.numel() for parameter in job.model.parameters()),
         "state_bytes": lambda: job.stream().nbytes,
     }
-    return {name: float(ways[name]()) for name in names}
+    found = {name: float(ways[name]()) for name in names if not MEASURES[name].trained}
+    for name in extra:
+        with suppress(UncountedError):
+            found.setdefault(name, float(ways[name]()))
+    return found
 
 
 def _job(recipe: Recipe, device: str) -> Job:

@@ -1,17 +1,18 @@
-"""Which combinations of a space can be built: found out before any trial, not after hours."""
+"""Which combinations of a space are possible: found out before any trial, not after hours."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from memx.errors import RecipeError, UserError
+from memx.engine.fit import refuse_untrainable
+from memx.errors import UserError
 from memx.models.build import build
 from memx.recipe import Recipe
-from memx.search.space import Node, Scalar, Space
+from memx.search.space import Choice, Node, Scalar, Space
 from memx.search.variant import variant
 
 MOST = 300
@@ -22,7 +23,7 @@ Assignment = Mapping[str, Scalar]
 
 @dataclass(frozen=True)
 class Impossible:
-    """Combinations that fail for one reason.
+    """Combinations that are impossible for one reason.
 
     reason  the error's message
     common  the values that all of them share: what the reason hangs on
@@ -41,7 +42,7 @@ class Impossible:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: how many combinations were tried, of how many, and those that cannot be built."""
+    """What a check found: how many combinations were tried, of how many, and those that are impossible."""
 
     tried: int
     size: int
@@ -52,26 +53,28 @@ class Checked:
         return sum(item.count for item in self.impossible)
 
 
-def check_space(recipe: Recipe, space: Space) -> Checked:
-    """Build the network of every combination, or where there are more than MOST, of enough to meet each pair of values.
-
-    Networks are built on torch's meta device, which holds no numbers.
-    """
+def check_space(
+    recipe: Recipe,
+    space: Space,
+    assignments: Sequence[Assignment],
+    device: str = "cpu",
+    on_tried: Callable[[], object] = lambda: None,
+) -> Checked:
+    """Try combinations of a space (`combinations_to_try`); `on_tried` is called after each."""
     reasons: dict[str, list[Assignment]] = {}
-    tried = 0
-    for assignment in combinations_to_try(space):
-        tried += 1
-        reason = why_impossible(recipe, values_of(space, assignment))
+    for assignment in assignments:
+        reason = why_impossible(recipe, values_of(space, assignment), device)
         if reason:
             reasons.setdefault(reason, []).append(assignment)
+        on_tried()
     found = tuple(Impossible(reason, _common(items), len(items)) for reason, items in reasons.items())
-    return Checked(tried, space.size(), found)
+    return Checked(len(assignments), space.size(), found)
 
 
 def refuse_impossible(checked: Checked, *, skip: bool) -> str:
     """What is to be said of a space. Raises UserError where combinations are impossible and are not to be skipped.
 
-    A space of which nothing that was tried can be built is refused in any case.
+    A space of which nothing that was tried is possible is refused in any case.
     """
     if not checked.impossible:
         return ""
@@ -80,22 +83,26 @@ def refuse_impossible(checked: Checked, *, skip: bool) -> str:
     of = f"{checked.failed} of {checked.tried} combinations tried"
     if not skip or checked.failed == checked.tried:
         remedy = (
-            "Nothing can be built: mend search.space"
+            "Nothing is possible: mend the recipe, or its search.space"
             if checked.failed == checked.tried
             else "Take these values out of search.space, or write `impossible: skip` into `search:` to leave such "
             "combinations out"
         )
-        raise UserError("\n".join([f"search.space: {of} cannot be built:", *shown, f"{remedy}. No trial was begun."]))
-    return "\n".join([f"{of} cannot be built and are left out:", *shown])
+        raise UserError("\n".join([f"search.space: {of} are impossible:", *shown, f"{remedy}. No trial was begun."]))
+    return "\n".join([f"{of} are impossible and are left out:", *shown])
 
 
-def why_impossible(recipe: Recipe, values: Mapping[str, object]) -> str:
-    """The reason why a recipe with these values cannot be built; empty where it can."""
+def why_impossible(recipe: Recipe, values: Mapping[str, object], device: str = "cpu") -> str:
+    """The reason why a recipe with these values cannot be built, or not be trained on a device; empty where it can.
+
+    The network is built on torch's meta device, which holds no numbers.
+    """
     try:
         chosen = variant(recipe, values)
+        refuse_untrainable(chosen, device)
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             build(chosen)
-    except (RecipeError, ValueError) as error:
+    except (UserError, ValueError) as error:
         return " ".join(line.strip() for line in str(error).splitlines() if not line.endswith("in recipe:"))
     return ""
 
@@ -105,11 +112,12 @@ def values_of(space: Space, assignment: Assignment) -> dict[str, object]:
     return space.resolve(lambda node: assignment[node.name])
 
 
-def combinations_to_try(space: Space) -> Iterator[Assignment]:
-    """All combinations, or a set in which every pair of values that can meet does."""
-    if space.size() <= MOST:
-        yield from space.combinations()
-        return
+def combinations_to_try(space: Space) -> list[Assignment]:
+    """All combinations, or where there are more than MOST a set in which every pair of values that can meet does."""
+    return list(space.combinations() if space.size() <= MOST else _with_every_pair(space))
+
+
+def _with_every_pair(space: Space) -> Iterator[Assignment]:
     draw = random.Random(0)
     met: set[frozenset[tuple[str, Scalar]]] = set()
     examples = {node.name: _examples(node) for node in space.nodes()}
@@ -130,8 +138,6 @@ def combinations_to_try(space: Space) -> Iterator[Assignment]:
 
 
 def _examples(node: Node) -> list[Scalar]:
-    from memx.search.space import Choice
-
     return node.labels() if isinstance(node, Choice) else node.examples()
 
 

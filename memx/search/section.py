@@ -84,7 +84,8 @@ class Search(Section):
     )
     impossible: Literal["refuse", "skip"] = Field(
         default="refuse",
-        description="combinations that cannot be built: nothing starts before the space is mended | they are not tried",
+        description="combinations that cannot be built or trained: nothing starts before the space is mended | they "
+        "are not tried",
     )
     sampler: Literal["tpe", "random", "nsga2", "gp", "grid"] = Field(
         default="tpe", description="how Optuna proposes the next trial"

@@ -10,9 +10,7 @@ import optuna
 
 from memx.recipe import Recipe
 from memx.search.folder import SearchFolder
-from memx.search.possible import check_space, refuse_impossible
 from memx.search.rows import Standing
-from memx.search.space import Space
 from memx.search.storage import default_url, open_storage
 from memx.search.study import asks, digest, join, refuse_other, search_of, standing
 
@@ -37,10 +35,16 @@ class Started:
         return standing(self.study, self.recipe, self.folder.path)
 
 
-def check(recipe: Recipe) -> str:
-    """What is to be said of the space, or nothing. Raises UserError where it has impossible combinations."""
-    search = search_of(recipe)
-    return refuse_impossible(check_space(recipe, Space.parse(search.space)), skip=search.impossible == "skip")
+def folder_of(recipe: Recipe, out: Path | None = None) -> SearchFolder:
+    """The folder of a search, which need not be there yet.
+
+    Raises UserError where something else than a search lies there, or one that asks something else.
+    """
+    folder = SearchFolder(out) if out is not None else SearchFolder.default(recipe, digest(recipe))
+    folder.refuse_taken()
+    if folder.begun:  # its recipe is not written over, nor a second study put beside its own
+        refuse_other(f"the search in {folder.path}", json.loads(json.dumps(asks(folder.recipe()))), recipe)
+    return folder
 
 
 def start(
@@ -56,10 +60,7 @@ def start(
     Raises UserError for a study that asks something else and for a storage that cannot be reached; nothing is left
     behind then.
     """
-    folder = SearchFolder(out) if out is not None else SearchFolder.default(recipe, digest(recipe))
-    folder.refuse_taken()
-    if folder.begun:  # its recipe is not written over, nor a second study put beside its own
-        refuse_other(f"the search in {folder.path}", json.loads(json.dumps(asks(folder.recipe()))), recipe)
+    folder = folder_of(recipe, out)
     fresh = not folder.path.exists()
     try:
         folder.make()

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from memx.engine.manifest import without_password
-from memx.errors import UserError
+from memx.errors import UserError, first_line
 from memx.search.experimental import accepted
+from memx.search.requeue import Requeue
 
 _TRIES = 20
 GRACE = 3
 """Signs of life that a trial may miss before its worker is taken for dead."""
+
+LOST = (StorageInternalError, SQLAlchemyError)
+"""What a storage raises in the midst of its use when it has gone away, or refuses."""
 
 _DRIVERS = {
     "psycopg2": "PostgreSQL: `pip install psycopg[binary]` and write postgresql+psycopg://…",
@@ -67,8 +74,27 @@ def open_storage(url: str, *, heartbeat: int = 20, retries: int = 3) -> BaseStor
         remedy = next((text for driver, text in _DRIVERS.items() if driver in str(error)), f"install {name}")
         raise UserError(f"--storage {shown_url(url)}: its driver is not installed. {remedy}") from None
     except (DBAPIError, SQLAlchemyError, OSError) as error:
-        first = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
-        raise UserError(f"--storage {shown_url(url)}: cannot be reached: {first}") from None
+        raise UserError(f"--storage {shown_url(url)}: cannot be reached: {_cause(error)}") from None
+
+
+@contextmanager
+def in_reach(url: str, kept: Path) -> Iterator[None]:
+    """A storage that goes away within the block ends it with UserError; `kept` is the folder of what was trained."""
+    try:
+        yield
+    except LOST as error:
+        raise UserError(
+            f"the study's storage {shown_url(url)} has gone away, or refuses: {_cause(error)}. What was trained is "
+            f"kept in {kept}; give the same command when the storage is back"
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what the data base itself said."""
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    own = error.orig if isinstance(error, DBAPIError) else None
+    return first_line(own or error)
 
 
 def _relational(url: str, heartbeat: int, retries: int) -> RDBStorage:
@@ -81,7 +107,7 @@ def _relational(url: str, heartbeat: int, retries: int) -> RDBStorage:
                     engine_kwargs={"connect_args": {"timeout": 60}} if lite else {"pool_pre_ping": True},
                     heartbeat_interval=heartbeat,
                     grace_period=GRACE * heartbeat,
-                    heartbeat_stale_trial_callback=retry(retries),
+                    heartbeat_stale_trial_callback=Requeue(retries),
                 )
         except DBAPIError as error:
             if not (isinstance(error, IntegrityError) or "already exists" in str(error.orig)):
@@ -94,9 +120,3 @@ def beats(study: optuna.Study) -> int | None:
     """Seconds between a running trial's signs of life; None where the storage knows none."""
     storage = study._storage
     return storage.get_heartbeat_interval() if isinstance(storage, BaseHeartbeat) else None
-
-
-def retry(retries: int | None) -> RetryHeartbeatStaleTrialCallback:
-    """Queues a trial again with all that is known of it, at most so many times; None: always."""
-    with accepted():
-        return RetryHeartbeatStaleTrialCallback(max_retry=retries, inherit_intermediate_values=True)

@@ -20,6 +20,7 @@ from memx.recipe import Recipe
 from memx.search.experimental import accepted
 from memx.search.lineage import is_surplus, taken_over
 from memx.search.measures import Constraint
+from memx.search.requeue import ENDED
 from memx.search.rows import Goal, Standing, State, Trial
 from memx.search.section import Search
 from memx.search.strategy import make_pruner
@@ -40,10 +41,13 @@ _BUDGET = ("trials", "time", "retries")
 
 
 def asks(recipe: Recipe) -> dict[str, Any]:
-    """What decides the trials: the recipe without its name and budget."""
+    """What decides the trials: the recipe without its name and budget, and when it is validated: `dice` is the best of
+    these times, and pruners go by them."""
     search = search_of(recipe).model_dump(mode="json")
     asked = {key: value for key, value in search.items() if key not in _BUDGET}
-    return {"recipe": recipe.decisive(), "plugins": recipe.plugin_digests, "search": asked}
+    decisive = recipe.decisive()
+    decisive["train"]["validate_every"] = recipe.train.validate_every
+    return {"recipe": decisive, "plugins": recipe.plugin_digests, "search": asked}
 
 
 def digest(recipe: Recipe) -> str:
@@ -158,7 +162,7 @@ def _row(trial: FrozenTrial, limits: Sequence[Constraint], folder: Path | None, 
     elif state == "pruned" and reason:
         state = "refused"
     elif state == "failed" and not reason:
-        reason = "its worker died"
+        reason = str(trial.user_attrs.get(ENDED, "its worker died"))
     measures: dict[str, float] = trial.user_attrs.get(MEASURES, {})
     known = [limit.holds(measures[limit.measure.name]) for limit in limits if limit.measure.name in measures]
     begun, ended = trial.datetime_start, trial.datetime_complete

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from memx.search.experimental import accepted
 from memx.search.lineage import history, is_surplus
-from memx.search.storage import GRACE, beats, retry
+from memx.search.requeue import Requeue
+from memx.search.storage import GRACE, beats
 from memx.search.study import REASON, RUN, run_name
 
 
@@ -39,11 +40,11 @@ class Survivors:
         followed = {before for trial in trials for before in history(trial)}
         for trial in trials:
             if _lost_its_worker(trial) and trial.number not in followed:
-                self.requeue(trial.number, limit=self.retries)
+                self.requeue(trial.number)
 
-    def requeue(self, number: int, *, limit: int | None = None) -> None:
-        """Queue a trial again; `limit`: only if it has been so less often."""
-        retry(limit)(self.study, self.study.trials[number])
+    def requeue(self, number: int) -> None:
+        """Queue a trial again, unless too many workers have died of it."""
+        Requeue(self.retries)(self.study, self.study.trials[number])
 
     def _fail_unbegun(self) -> None:
         every = beats(self.study)

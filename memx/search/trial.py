@@ -14,7 +14,7 @@ from memx.data.dataset import ClipDataset
 from memx.engine.fit import check_cases, write_run_report
 from memx.engine.run import RunFolder
 from memx.engine.train import Step, Trainer
-from memx.errors import DivergedError, UserError
+from memx.errors import DataError, DivergedError, UserError, first_line
 from memx.profile.components import UncountedError
 from memx.recipe import Recipe
 from memx.search.costs import measure_costs
@@ -29,7 +29,7 @@ from memx.search.study import MEASURES as MEASURED
 from memx.search.variant import variant
 
 ALWAYS = ("macs", "parameters", "state_bytes")
-"""Costs that every trial is measured for, asked for or not: they are exact, and cheap to have."""
+"""Costs that every trial is measured for where they can be counted, asked for or not: they are exact, and cheap."""
 
 
 class TrialError(Exception):
@@ -44,8 +44,6 @@ class Trials:
     folder: SearchFolder
     device: str = "cpu"
     on_step: Callable[[optuna.Trial, Step], None] = lambda trial, step: None
-    at_hand: int | None = None
-    """Number of the trial that is being run, or was run last."""
     _clips: dict[str, ClipDataset] = field(default_factory=dict)
     """The last training set: trials that change no data share it, and what it has read."""
 
@@ -68,9 +66,12 @@ class Trials:
             self._afford(trial, chosen)
             measures = self._trained(trial, chosen)
         except (DivergedError, UncountedError, torch.OutOfMemoryError) as error:
-            trial.set_user_attr(REASON, str(error).splitlines()[0])
-            raise TrialError(str(error)) from error
+            raise self._failed(trial, error) from error
         return tuple(measures[objective.measure] for objective in self.search.objectives)
+
+    def _failed(self, trial: optuna.Trial, error: Exception) -> TrialError:
+        trial.set_user_attr(REASON, first_line(error))
+        return TrialError(str(error))
 
     def leave(self, number: int) -> None:
         """Clear away what this process wrote for a trial after another worker had gone on with it elsewhere."""
@@ -79,21 +80,21 @@ class Trials:
             shutil.rmtree(path, ignore_errors=True)
 
     def _possible(self, trial: optuna.Trial, values: Mapping[str, object]) -> Recipe:
-        reason = why_impossible(self.recipe, values)
+        reason = why_impossible(self.recipe, values, self.device)
         if reason:
             trial.set_constraint("possible", 1.0)
-            self._refuse(trial, f"cannot be built: {reason}")
+            self._refuse(trial, f"impossible: {reason}")
         return variant(self.recipe, values)
 
     def _afford(self, trial: optuna.Trial, chosen: Recipe) -> None:
         """Measure what is known before training; a trial that is taken up again has been measured."""
         known: dict[str, float] = dict(trial.user_attrs.get(MEASURED, {}))
         wanted = {o.measure for o in self.search.objectives} | {limit.measure.name for limit in self.search.limits}
-        missing = [
-            name for name in MEASURES if name in {*wanted, *ALWAYS} - known.keys() and not MEASURES[name].trained
-        ]
-        if missing:
-            known |= measure_costs(chosen, missing, base=variant(self.recipe, {}), device=self.device)
+        missing = [name for name in MEASURES if name in wanted - known.keys() and not MEASURES[name].trained]
+        extra = [name for name in ALWAYS if name not in {*wanted, *known}]
+        if missing or extra:
+            base = variant(self.recipe, {})
+            known |= measure_costs(chosen, missing, base=base, device=self.device, extra=extra)
             trial.set_user_attr(MEASURED, known)
         self._within_limits(trial, known, missing)
 
@@ -113,6 +114,7 @@ class Trials:
 
     def _trained(self, trial: optuna.Trial, chosen: Recipe) -> dict[str, float]:
         """Train, or go on training, in the trial's run folder; returns all measures."""
+        clips = self._training_set(trial, chosen)
         run, begun = self._run_folder(trial, chosen)
         reported = dict(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         reported |= dict(trial.user_attrs.get(CURVE, []))
@@ -128,7 +130,7 @@ class Trials:
                 device=self.device,
                 pretrained=not begun,
                 on_step=watch,
-                clips=self._training_set(chosen),
+                clips=clips,
             )
             if begun:
                 trainer.restore()
@@ -194,9 +196,14 @@ class Trials:
         """Take what was read already for trials that want the same."""
         self._clips = {_clips_key(recipe): clips}
 
-    def _training_set(self, chosen: Recipe) -> ClipDataset:
+    def _training_set(self, trial: optuna.Trial, chosen: Recipe) -> ClipDataset:
         if _clips_key(chosen) not in self._clips:
-            self.keep(chosen, check_cases(chosen))
+            try:
+                self.keep(chosen, check_cases(chosen))
+            except DataError as error:
+                if chosen.data == self.recipe.data:
+                    raise  # the data that the search began with are damaged, or gone
+                raise self._failed(trial, error) from error
         return self._clips[_clips_key(chosen)]
 
 

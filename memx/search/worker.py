@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+from optuna.exceptions import OptunaError, TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from memx.errors import InterruptedRunError, UserError
+from memx.errors import InterruptedRunError, UserError, first_line
 from memx.search.lineage import SURPLUS, counted, why_surplus
-from memx.search.storage import beats
+from memx.search.requeue import ENDED, INTERRUPTED
+from memx.search.storage import LOST, beats
 from memx.search.strategy import SeededSampler
 from memx.search.study import REASON
 from memx.search.survivors import Survivors
 from memx.search.trial import TrialError, Trials
 
+log = logging.getLogger(__name__)
+
 _LOOK = 2.0
 """Seconds between looks at a study in which all that is left is other workers' trials."""
+DEFECTS = 3
+"""Trials in a row that a defect ends, after which it is not the trials'."""
 
 
 @dataclass
@@ -29,15 +35,19 @@ class Worker:
     study: optuna.Study
     trials: Trials
     on_trial: Callable[[FrozenTrial], object] = lambda trial: None
+    _at_hand: int | None = field(default=None, init=False)
+    """Number of the trial that has begun and has not been told as ended."""
     _raised: BaseException | None = field(default=None, init=False)
     """What ended the trial at hand."""
+    _defects: int = field(default=0, init=False)
+    """Trials in a row that a defect has ended."""
 
     def __post_init__(self) -> None:
         self._survivors = Survivors(self.study, self.trials.search.retries)
         self.study.sampler = SeededSampler(self.study, self.trials.search)
 
     def run(self) -> None:
-        """Raises what ends a search: KeyboardInterrupt, InterruptedRunError, and errors that are no trial's own.
+        """Raises what ends a search: KeyboardInterrupt, UserError, and a defect that ends trial after trial.
 
         The trial at hand is queued again then, and the next worker goes on from its checkpoint.
         """
@@ -65,35 +75,60 @@ class Worker:
         return min(self.trials.space.grid_size(), search.trials or 2**62)
 
     def _one(self) -> None:
-        self.trials.at_hand = self._raised = None
+        self._at_hand = self._raised = None
         try:
             self.study.optimize(self._try, n_trials=1, catch=(TrialError,), callbacks=[self._finished])
         except (KeyboardInterrupt, UserError):
-            self._queue_again()  # the trial that this process has just failed was not at fault
+            self._queue_again()
             raise
-        except (ValueError, UpdateFinishedTrialError) as error:
+        except Exception as error:
             if error is self._raised and not isinstance(error, UpdateFinishedTrialError):
                 raise
-            # Optuna takes no result: the trial gave no sign of life for too long, and is another worker's now.
-            if self.trials.at_hand is None:
+            if isinstance(behind := error.__context__ or error, LOST):  # Optuna asserts after it that this cannot be
+                raise behind
+            if not self._has_failed():
                 raise
-            self.trials.leave(self.trials.at_hand)
+            # Optuna takes no result: the trial gave no sign of life for too long, and is another worker's now.
+            assert self._at_hand is not None
+            self.trials.leave(self._at_hand)
             if isinstance(self._raised, (KeyboardInterrupt, InterruptedRunError)):
                 raise self._raised from None
 
     def _try(self, trial: optuna.Trial) -> float | Sequence[float]:
         try:
-            self.trials.at_hand = trial.number
+            self._at_hand = trial.number
             values = self.trials.draw(trial)
             self._refuse_surplus(trial)
-            return self.trials.measure(trial, values)
-        except (KeyboardInterrupt, UserError, TrialError, OptunaError) as error:
-            self._raised = error
+            result = self.trials.measure(trial, values)
+        except (KeyboardInterrupt, InterruptedRunError) as stop:
+            self._raised = stop
+            trial.set_user_attr(ENDED, INTERRUPTED)
             raise
-        except Exception as error:  # a defect: the next worker would only meet it again
+        except UserError as error:  # of the machine or the data: the next worker may do better
             self._raised = error
-            trial.set_user_attr(REASON, f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
+            trial.set_user_attr(ENDED, first_line(error))
             raise
+        except (TrialError, OptunaError, *LOST) as error:
+            self._raised = error
+            if isinstance(error, (TrialError, TrialPruned)):
+                self._defects = 0
+            raise
+        except Exception as error:
+            self._raised = error
+            self._report_defect(trial, error)
+            raise TrialError(str(error)) from error
+        self._defects = 0
+        return result
+
+    def _report_defect(self, trial: optuna.Trial, error: Exception) -> None:
+        """Fail the trial, with its traceback in the log; raises the error when there have been several in a row."""
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        trial.set_user_attr(REASON, reason)
+        self._defects += 1
+        if self._defects >= DEFECTS:
+            log.error("trial %d failed, as the %d before it did: the search ends", trial.number, DEFECTS - 1)
+            raise error
+        log.exception("trial %d failed, and the search goes on", trial.number)
 
     def _refuse_surplus(self, trial: optuna.Trial) -> None:
         trials = self.study.get_trials(deepcopy=False)
@@ -102,12 +137,17 @@ class Worker:
             raise TrialError(reason)
 
     def _finished(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._at_hand = None
         self.on_trial(trial)
 
+    def _has_failed(self) -> bool:
+        """Whether the study has the trial at hand as failed: by this process's word, or by another's that took it."""
+        last = self._at_hand
+        return last is not None and self.study.get_trials(deepcopy=False)[last].state == TrialState.FAIL
+
     def _queue_again(self) -> None:
-        last = self.trials.at_hand
-        if last is not None and self.study.get_trials(deepcopy=False)[last].state == TrialState.FAIL:
-            self._survivors.requeue(last)
+        if self._has_failed() and self._at_hand is not None:
+            self._survivors.requeue(self._at_hand)
 
     def _others_are_at_work(self, trials: list[FrozenTrial]) -> bool:
         return beats(self.study) is not None and any(trial.state == TrialState.RUNNING for trial in trials)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,6 +20,7 @@ import torch
 
 from memx.errors import InterruptedRunError, UserError
 from memx.search.start import Started
+from memx.search.storage import LOST
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +33,7 @@ class Workers:
     """Starts `count` processes and waits for them; what stops this one interrupts them as Ctrl-C does: they save.
 
     Each has its share of the processor's cores, or a GPU of its own where there are several, and a log in
-    `workers/<number>.log`.
+    `workers/<host>-<process>-<number>.log`: several commands, of one machine or of many, may share the folder.
     """
 
     started: Started
@@ -55,7 +59,8 @@ class Workers:
                     processes.append(self._spawn(index))
             while any(process.poll() is None for process in processes):
                 time.sleep(_LOOK)
-                show(force=True)
+                with suppress(*LOST):  # the next look may be luckier; workers that cannot go on end by themselves
+                    show(force=True)
         finally:
             for process in processes:
                 if process.poll() is None:
@@ -75,7 +80,8 @@ class Workers:
             log.warning("worker %d %s; the others went on. Its log: %s", index, how, self._log(index))
 
     def _log(self, index: int) -> Path:
-        return self.started.folder.path / "workers" / f"{index}.log"
+        host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
+        return self.started.folder.path / "workers" / f"{host}-{os.getpid()}-{index}.log"
 
     def _spawn(self, index: int) -> subprocess.Popen[bytes]:
         log = self._log(index)

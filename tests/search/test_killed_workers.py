@@ -196,7 +196,6 @@ def test_a_trial_that_two_workers_queue_again_is_run_once(
 def test_a_trial_whose_workers_die_is_not_queued_again_for_ever(
     write_search: Callable[..., Path], no_reports: None, tmp_path: Path
 ) -> None:
-    """Unless it is Ctrl-C that ends it: that says nothing of the trial."""
     recipe = Recipe.load(write_search(trials=1, retries=1))
     started = start(recipe, out=tmp_path / "out")
     worker = Worker(started.study, Trials(recipe, started.folder))
@@ -204,5 +203,3 @@ def test_a_trial_whose_workers_die_is_not_queued_again_for_ever(
         started.study.tell(started.study.ask().number, state=optuna.trial.TrialState.FAIL)
         worker._survivors.queue_again()
     assert [row.state for row in started.standing().trials] == ["taken_over", "failed"]
-    worker._survivors.requeue(1)
-    assert [row.state for row in started.standing().trials] == ["taken_over", "taken_over", "waiting"]

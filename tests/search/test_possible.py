@@ -1,4 +1,4 @@
-"""Combinations that cannot be built are found before any trial, with the reason and the values it hangs on."""
+"""Combinations that cannot be built or trained are found before any trial, with the reason and the guilty values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ BASE = Recipe.load("gdkvm_phantom")
 
 
 def check(space: dict[str, Any], *, skip: bool = False) -> str:
-    return refuse_impossible(check_space(BASE, Space.parse(space)), skip=skip)
+    parsed = Space.parse(space)
+    return refuse_impossible(check_space(BASE, parsed, combinations_to_try(parsed)), skip=skip)
 
 
 def test_heads_that_do_not_divide_the_values_are_refused_with_the_values_that_clash() -> None:
@@ -27,12 +28,12 @@ def test_heads_that_do_not_divide_the_values_are_refused_with_the_values_that_cl
     with pytest.raises(UserError) as caught:
         check(space)
     message = str(caught.value)
-    assert "2 of 10 combinations tried cannot be built" in message
+    assert "2 of 10 combinations tried are impossible" in message
     assert "model.memory[gated_delta].heads=3, model.value_dim=16 (1 combination): " in message
     assert "model.memory[gated_delta].heads=4, model.value_dim=18 (1 combination): " in message
     assert "heads must divide the value channels: 4 does not divide 18" in message
     assert "No trial was begun" in message
-    assert "2 of 10 combinations tried cannot be built and are left out" in check(space, skip=True)
+    assert "2 of 10 combinations tried are impossible and are left out" in check(space, skip=True)
 
 
 def test_an_unknown_option_or_component_is_found_too() -> None:
@@ -42,9 +43,17 @@ def test_an_unknown_option_or_component_is_found_too() -> None:
         check({"model.memory": {"choice": ["linear", {"type": "gated_delta", "head": 2}]}})
 
 
-def test_a_space_of_which_nothing_can_be_built_is_refused_even_where_such_are_skipped() -> None:
-    with pytest.raises(UserError, match="Nothing can be built"):
+def test_a_space_of_which_nothing_is_possible_is_refused_even_where_such_are_skipped() -> None:
+    with pytest.raises(UserError, match="Nothing is possible"):
         check({"model.memry": {"choice": ["linear", "softmax"]}}, skip=True)
+
+
+def test_what_builds_and_cannot_be_trained_is_found_too() -> None:
+    message = r"train\.accumulate=3 \(1 combination\): train\.batch=4 cannot be dealt out evenly to 3 micro-batches"
+    with pytest.raises(UserError, match=message):
+        check({"train.accumulate": {"int": [1, 4]}})
+    with pytest.raises(UserError, match=r"train\.precision=fp16 \(1 combination\): .* needs a GPU"):
+        check({"train.precision": {"choice": ["fp32", "bf16", "fp16"]}})
 
 
 def test_a_good_space_has_no_remark() -> None:
@@ -57,7 +66,7 @@ def test_a_large_space_is_tried_for_every_pair_of_values(sizes: list[int]) -> No
     data: dict[str, Any] = {f"p{i}": {"choice": list(range(size))} for i, size in enumerate(sizes)}
     data["q"] = {"choice": ["none", {"type": "some", "x": {"int": [1, 3]}}]}
     space = Space.parse(data)
-    tried = list(combinations_to_try(space))
+    tried = combinations_to_try(space)
     if space.size() <= MOST:
         assert len(tried) == space.size()
         return

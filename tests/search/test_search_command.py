@@ -122,11 +122,23 @@ def test_a_finished_search_is_shown_and_gone_on_with(searched: Path, command: An
     assert len(read(searched).trials) == before + 1
 
 
-def test_another_question_does_not_join(searched: Path, command: Any) -> None:
+@pytest.mark.parametrize("word", ["train.batch=2", "train.validate_every=1"])
+def test_another_question_does_not_join(word: str, searched: Path, command: Any) -> None:
     recipe = searched.parent / "tiny.yaml"
-    status, _, err = command("search", recipe, "train.batch=2", "--out", searched, "--study", read(searched).name)
+    status, _, err = command("search", recipe, word, "--out", searched, "--study", read(searched).name)
     assert status == 2
-    assert "asks something else; it differs in recipe.train.batch" in err
+    assert f"asks something else; it differs in recipe.{word.partition('=')[0]}" in err
+
+
+def test_who_joins_a_search_does_not_look_through_its_space_again(
+    searched: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(*words: Any, **named: Any) -> None:
+        raise AssertionError("the space is looked through again")
+
+    monkeypatch.setattr("memx.cli.searching.check_space", again)
+    status, _, err = command("search", searched.parent / "tiny.yaml", "--out", searched)
+    assert status == 0, err
 
 
 def test_another_search_does_not_take_a_folder(searched: Path, command: Any) -> None:
@@ -181,7 +193,7 @@ def test_impossible_combinations_are_left_out_where_they_are_to_be(
     path = write(tmp_path / "r.yaml", phantom_root, space=space, impossible="skip", first=first, trials=2)
     status, _, err = command("search", path, "--out", tmp_path / "out")
     assert status == 0, err
-    assert "1 of 3 combinations tried cannot be built and are left out" in err
+    assert "1 of 3 combinations tried are impossible and are left out" in err
     refused, complete = read(tmp_path / "out").trials
     assert refused.state == "refused"
     assert "3 does not divide 16" in refused.reason

@@ -1,0 +1,185 @@
+"""What ends a trial, what ends its worker, and what becomes of the trial."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+
+from memx.errors import UserError
+from memx.profile.components import UncountedError
+from memx.recipe import Recipe
+from memx.search.lineage import history
+from memx.search.start import Started, start
+from memx.search.trial import Trials
+from memx.search.worker import DEFECTS, Worker
+
+pytestmark = [pytest.mark.usefixtures("no_reports"), pytest.mark.filterwarnings("ignore:Heartbeat of storage")]
+
+Begin = Callable[..., tuple[Started, Worker]]
+
+
+@pytest.fixture
+def begin(write_search: Callable[..., Path], tmp_path: Path) -> Begin:
+    """A search of trials of one step or a few, and a worker for it; `on_step` is called after each."""
+
+    def make(
+        *, steps: int = 1, on_step: Callable[..., None] = lambda trial, step: None, **search: Any
+    ) -> tuple[Started, Worker]:
+        recipe = Recipe.load(write_search(**{"trials": 2} | search), [f"train.iterations={steps}"])
+        started = start(recipe, out=tmp_path / "out")
+        return started, Worker(started.study, Trials(recipe, started.folder, on_step=on_step))
+
+    return make
+
+
+def states(started: Started) -> list[str]:
+    return [row.state for row in started.standing().trials]
+
+
+def test_a_trial_that_is_taken_in_its_last_report_is_left_to_the_other(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that its worker had still to do was to say that it has ended."""
+    taken: list[int] = []
+
+    def report(run: Any, *others: Any) -> Path:
+        if not taken:
+            running = next(t for t in started.study.trials if t.state == TrialState.RUNNING)
+            taken.append(running.number)
+            started.study.tell(running.number, state=TrialState.FAIL)
+            worker._survivors.requeue(running.number)
+        return run.path / "report.html"
+
+    monkeypatch.setattr("memx.search.trial.write_run_report", report)
+    started, worker = begin()
+    worker.run()
+    assert taken == [0]
+    assert sorted(states(started)) == ["complete", "complete", "taken_over"]
+
+
+def test_interruptions_are_no_deaths(begin: Begin) -> None:
+    def stop(trial: optuna.Trial, step: Any) -> None:
+        raise KeyboardInterrupt
+
+    started, worker = begin(steps=9, on_step=stop, trials=1, retries=1)
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            worker.run()
+    assert states(started) == ["taken_over"] * 4 + ["waiting"]
+    for left in (["taken_over"] * 5 + ["waiting"], ["taken_over"] * 5 + ["failed"]):
+        started.study.tell(started.study.ask().number, state=TrialState.FAIL)  # its worker dies
+        worker._survivors.queue_again()
+        assert states(started) == left
+
+
+def test_what_is_wrong_with_the_machine_ends_the_worker_and_not_the_trial(begin: Begin) -> None:
+    """But a trial that ends worker after worker is given up, with what they said."""
+
+    def full(trial: optuna.Trial, step: Any) -> None:
+        raise UserError("the disk is full\nwhat else there is to say")
+
+    started, worker = begin(steps=9, on_step=full, trials=1, retries=1)
+    for left in (["taken_over", "waiting"], ["taken_over", "failed"]):
+        with pytest.raises(UserError, match="the disk is full"):
+            worker.run()
+        assert states(started) == left
+    assert started.standing().trials[1].reason == "the disk is full"
+    worker.run()
+    assert states(started) == ["taken_over", "failed"]
+
+
+def test_a_defect_ends_its_trial_and_the_search_goes_on(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(trial: optuna.Trial, step: Any) -> None:
+        if trial.number == 1:
+            raise RuntimeError("shapes (3) and (4) differ\nin a long story")
+
+    started, worker = begin(on_step=crash, trials=3)
+    with caplog.at_level(logging.ERROR):
+        worker.run()
+    assert states(started) == ["complete", "failed", "complete"]
+    assert started.standing().trials[1].reason == "RuntimeError: shapes (3) and (4) differ"
+    assert "Traceback" in caplog.text
+    assert "in a long story" in caplog.text
+
+
+def test_a_defect_of_every_trial_ends_the_search(begin: Begin) -> None:
+    def crash(trial: optuna.Trial, step: Any) -> None:
+        raise RuntimeError("nothing works")
+
+    started, worker = begin(on_step=crash, trials=9)
+    with pytest.raises(RuntimeError, match="nothing works"):
+        worker.run()
+    assert states(started) == ["failed"] * DEFECTS
+
+
+def test_data_that_a_trial_itself_asks_for_are_its_own(begin: Begin) -> None:
+    """Those that the search began with are all trials', and end it."""
+    space = {"data.structures": {"choice": [{"lv": [1]}, {"lv": [9]}]}}
+    first = [{"data.structures": "{lv: [9]}"}, {"data.structures": "{lv: [1]}"}]
+    started, worker = begin(space=space, first=first)
+    worker.run()
+    assert states(started) == ["failed", "complete"]
+    assert "'lv' wants label 9, which this layout does not have" in started.standing().trials[0].reason
+
+
+def test_data_that_are_gone_end_the_worker(begin: Begin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started, worker = begin()
+    root = worker.trials.recipe.data.root
+    assert root is not None
+    gone = worker.trials.recipe.model_copy(
+        update={"data": worker.trials.recipe.data.model_copy(update={"root": tmp_path / "gone"})}
+    )
+    worker.trials.recipe = gone
+    with pytest.raises(UserError, match="gone"):
+        worker.run()
+    assert states(started) == ["taken_over", "waiting"]
+
+
+def test_arithmetic_that_nobody_asked_for_may_be_uncounted(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    def uncounted(*words: Any) -> None:
+        raise UncountedError("a component reports nothing")
+
+    monkeypatch.setattr("memx.search.costs.count_frame", uncounted)
+    started, worker = begin(trials=1)
+    worker.run()
+    (trial,) = started.standing().trials
+    assert trial.state == "complete"
+    assert sorted(trial.measures) == ["dice", "parameters", "state_bytes"]
+
+
+def test_arithmetic_that_is_an_objective_must_be_counted(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    def uncounted(*words: Any) -> None:
+        raise UncountedError("a component reports nothing")
+
+    monkeypatch.setattr("memx.search.costs.count_frame", uncounted)
+    started, worker = begin(trials=1, objectives=["dice", "macs"])
+    worker.run()
+    (trial,) = started.standing().trials
+    assert (trial.state, trial.reason) == ("failed", "a component reports nothing")
+
+
+def test_a_storage_that_goes_away_does_not_fail_the_trial(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker ends; its trial stays as it is, to be found by its silence."""
+
+    def lost(self: Any, *words: Any, **named: Any) -> None:
+        raise StorageInternalError("gone")
+
+    def cut(trial: optuna.Trial, step: Any) -> None:
+        monkeypatch.setattr("optuna.storages.RDBStorage.set_trial_state_values", lost)
+        monkeypatch.setattr("optuna.storages.RDBStorage.set_trial_intermediate_value", lost)
+
+    started, worker = begin(on_step=cut)
+    with pytest.raises(StorageInternalError):
+        worker.run()
+    monkeypatch.undo()
+    assert states(started) == ["running"]
+    assert history(started.study.trials[0]) == []
