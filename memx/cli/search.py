@@ -47,8 +47,13 @@ def search(
     from memx.errors import UserError
 
     if show is not None:
-        if recipe is not None:
-            raise UserError(f"--show takes no recipe; leave {recipe!r} away")
+        surplus = [recipe or "", *(overrides or [])]
+        surplus += [f"--out {out}"] * (out is not None) + [f"--study {study}"] * (study is not None)
+        surplus += [f"--workers {workers}"] * (workers != 1)
+        if words := ", ".join(filter(None, surplus)):
+            raise UserError(
+                f"--show takes a folder, or a study and its --storage, and nothing else; leave {words} away"
+            )
         show_search(show, storage)
         return
     chosen = pick_device(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -15,17 +16,17 @@ from rich.live import Live
 from memx.cli.progress import bar
 from memx.cli.training import check_data
 from memx.engine.interruption import exit_status, raising
-from memx.engine.manifest import device_words
 from memx.errors import InterruptedRunError, UserError
 from memx.recipe import Recipe
-from memx.search.folder import SearchFolder
+from memx.search.folder import OWN, SearchFolder
 from memx.search.outcome import write_outcome
 from memx.search.possible import check_space, combinations_to_try, refuse_impossible
 from memx.search.rows import Standing, Trial
 from memx.search.space import Space
-from memx.search.start import Started, attach, folder_of, start
+from memx.search.start import Started, attach, find, folder_of, start, url_of
 from memx.search.storage import in_reach, open_storage, shown_url
-from memx.search.study import digest, recipe_of, search_of, standing
+from memx.search.strategy import at_random
+from memx.search.study import recipe_of, search_of, standing, workers_of
 from memx.search.table import standing_table, trial_line
 from memx.search.trial import Trials
 from memx.search.variant import variant
@@ -65,10 +66,17 @@ def run_search(
 ) -> None:
     """Take trials until the budget is spent, and write what came out."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "torchrun starts processes that share one training; those of a search have a trial each: start "
+            "`memx search --workers N` without it"
+        )
     console = Console(stderr=True, highlight=False, markup=False)
     space = Space.parse(search_of(recipe).space)
     if not folder_of(recipe, out).begun:  # else whoever began it has checked its space
         _check(recipe, space, device, console)
+        if remark := at_random(search_of(recipe)):
+            console.print(remark, soft_wrap=True)
     plain = variant(recipe, {})
     clips = check_data(plain)
     started = start(recipe, out=out, url=storage, name=study, heartbeat=heartbeat)
@@ -88,10 +96,10 @@ def run_search(
                 else:
                     Workers(started, workers, device, heartbeat).run(show)
         except (KeyboardInterrupt, InterruptedRunError) as stop:
-            finish(started, device, console)
+            finish(started, console)
             status = stop.status if isinstance(stop, InterruptedRunError) else exit_status(stop)
             raise _stopped(started, status) from None
-        finish(started, device, console)
+        finish(started, console)
 
 
 def _check(recipe: Recipe, space: Space, device: str, console: Console) -> None:
@@ -163,10 +171,16 @@ def _ended(trial: Trial) -> bool:
     return trial.state not in ("waiting", "running")
 
 
-def finish(started: Started, device: str, console: Console) -> Standing:
+def finish(started: Started, console: Console) -> Standing:
     """Write what came out, and say where."""
     now = started.standing()
-    facts = {"study": started.study.study_name, "storage": shown_url(started.url), "device": device_words(device)}
+    search = search_of(started.recipe)
+    facts = {
+        "study": started.study.study_name,
+        "storage": shown_url(started.url),
+        "sampler": f"{search.sampler}, seed {search.seed}",
+        **workers_of(started.study),
+    }
     written = write_outcome(started.folder, started.recipe, started.study, now, facts)
     Console(highlight=False).print(standing_table(now))
     for path in written.recipes:
@@ -182,18 +196,10 @@ def show_search(name: str, storage: str | None) -> None:
     if storage is None or path.is_dir():
         folder = SearchFolder.open(path)
         recipe = folder.recipe()
-        url = storage or f"sqlite:///{(path / 'study.db').resolve()}"
-        if storage is None and not (path / "study.db").is_file():
-            raise UserError(f"{path}: its study lies in another storage; give its --storage")
-        opened = open_storage(url)
-        names = optuna.get_all_study_names(opened)
-        own = [named for named in names if len(names) == 1 or named == f"{recipe.name}_{digest(recipe)[:6]}"]
-        if not own:
-            raise UserError(
-                f"{path}: which of the studies in {shown_url(url)} is its? There are {', '.join(names) or 'none'}; "
-                "--show takes a study's name, too"
-            )
-        found = optuna.load_study(storage=opened, study_name=own[0])
+        known = folder.study()
+        assert known is not None, "it was opened"
+        url = url_of(folder, known, None if known.storage == OWN else storage)
+        found = find(open_storage(url), known, url)
     else:
         folder = None
         opened = open_storage(storage)

@@ -24,7 +24,7 @@ def make_accelerator(train: Train, device: str) -> accelerate.Accelerator:
     """
     refuse_precision(train, device)
     AcceleratorState._reset_state(True)  # a second run in one process may ask for another precision
-    if device.startswith("cuda"):
+    if torch.device(device).index is not None:  # else each process takes its own
         torch.cuda.set_device(device)
     accelerator = accelerate.Accelerator(
         mixed_precision={"fp32": "no"}.get(train.precision, train.precision),

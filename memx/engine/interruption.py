@@ -60,7 +60,9 @@ class Interruption:
             total = accelerator.reduce(asked, "sum")
             assert isinstance(total, torch.Tensor)
             heard = total[1:].nonzero().flatten().tolist()
-            self.number = heard[0] + 1 if heard else None
+            if not heard:
+                return False  # one that has come meanwhile is agreed on after the next step
+            self.number = heard[0] + 1
         return bool(self)
 
 

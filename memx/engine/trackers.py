@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from accelerate.tracking import TensorBoardTracker, get_available_trackers
 from accelerate.utils import LoggerType
 
 from memx.errors import UserError
+from memx.files import cannot_write
 from memx.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = {"comet_ml": "comet-ml"}
 """What pip calls them, where it is not the tracker's own name."""
@@ -46,6 +50,8 @@ class Trackers:
     """
 
     def __init__(self, accelerator: accelerate.Accelerator, recipe: Recipe, folder: Path, iteration: int):
+        self._folder = folder / "tensorboard"
+        self._failure: OSError | None = None
         names = list(dict.fromkeys(recipe.train.trackers))
         check_trackers(names)
         self._accelerator = accelerator
@@ -60,20 +66,37 @@ class Trackers:
                 tracker.store_init_configuration(flat({"recipe": recipe.dump(), "hash": recipe.hash}))
 
     def log(self, row: Mapping[str, float | None]) -> None:
-        """Write a row of the history: what it has values for, under their names there, at its iteration."""
+        """Write a row of the history: what it has values for, under their names there, at its iteration.
+
+        Where it cannot be written, `flush` says so: with the next checkpoint, when the run can end and lose nothing.
+        """
         values = {name: value for name, value in row.items() if name != "iteration" and value is not None}
-        self._accelerator.log(values, step=int(row["iteration"] or 0))
+        try:
+            self._accelerator.log(values, step=int(row["iteration"] or 0))
+        except OSError as error:
+            self._failure = self._failure or error
 
     def flush(self) -> None:
-        """Bring what was logged to the disk, so that a run that goes on from here has it."""
-        for tracker in self._accelerator.trackers:
-            if isinstance(tracker, TensorBoardTracker) and self._accelerator.is_main_process:
-                tracker.writer.flush()
+        """Bring what was logged to the disk, so that a run that goes on from here has it.
+
+        Raises UserError where the disk does not take it.
+        """
+        try:
+            for tracker in self._accelerator.trackers:
+                if isinstance(tracker, TensorBoardTracker) and self._accelerator.is_main_process:
+                    tracker.writer.flush()
+        except OSError as error:
+            self._failure = self._failure or error
+        if self._failure is not None:
+            raise cannot_write(self._folder, self._failure) from self._failure
 
     def finish(self) -> None:
-        """Close them."""
+        """Close them. What cannot be written any more is said and not raised: the run has ended, well or not."""
         for tracker in self._accelerator.trackers:
-            tracker.finish()
+            try:
+                tracker.finish()
+            except OSError as error:
+                log.warning("%s: %s: not closed: %s", self._folder, tracker.name, error.strerror or error)
 
 
 def flat(tree: Mapping[str, Any], place: str = "") -> dict[str, Any]:

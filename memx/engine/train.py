@@ -230,7 +230,8 @@ class Trainer:
         video, masks, supervised = (batch[k].to(device, non_blocking=True) for k in ("video", "masks", "supervised"))
         with clip_streams(self.recipe.seed, places, device):
             with self.accelerator.autocast():
-                output = self.network(video, objects=masks.shape[2])
+                auxiliary = None if self.loss.auxiliary else False
+                output = self.network(video, objects=masks.shape[2], auxiliary=auxiliary)
             return self.loss(output, masks, supervised)
 
     def _fail(self, what: str, values: dict[str, float]) -> None:
@@ -298,8 +299,6 @@ class Trainer:
         random = processes.gather(random_state(self.accelerator.device))
 
         def write() -> None:
-            if self._trackers is not None:
-                self._trackers.flush()
             counters = {
                 "iteration": self.iteration,
                 "best": self.best,
@@ -307,9 +306,13 @@ class Trainer:
                 "history": self.history.rows,
             }
             with self._saying_what_is_kept():
-                state = identity(self.recipe) | counters | self._learner.state_dict() | {"random": random}
-                save_training_state(self.folder.training_state, state)
-                self._write_readable()
+                try:
+                    if self._trackers is not None:
+                        self._trackers.flush()
+                finally:  # a tracker that cannot write keeps no state from being written
+                    state = identity(self.recipe) | counters | self._learner.state_dict() | {"random": random}
+                    save_training_state(self.folder.training_state, state)
+                    self._write_readable()
 
         processes.first_only(write)
 

@@ -18,6 +18,10 @@ class Loss(nn.Module):
     Constructor: `(*, options…)`.
     """
 
+    auxiliary: float = 1.0
+    """Weight of the auxiliary logits in `total`. At 0 training does not ask the model for them: of what several
+    processes compute, all must take part in the loss."""
+
     def forward(
         self, output: Output, masks: Float[Tensor, "b t o y x"], supervised: Bool[Tensor, "b t"]
     ) -> dict[str, Float[Tensor, ""]]:

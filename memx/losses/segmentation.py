@@ -66,7 +66,8 @@ class SegmentationLoss(Loss):
             )
         supervised = supervised.bool()
         if not supervised.any():
-            zero = output.logits.sum() * 0
+            outputs = [output.logits, *(_auxiliary_logits(output) if self.auxiliary else ())]
+            zero = sum((logits.sum() * 0 for logits in outputs), torch.zeros((), device=output.logits.device))
             return {"total": zero, "cross_entropy": zero.detach(), "dice": zero.detach(), "auxiliary": zero.detach()}
         logits = output.logits[supervised]
         target = distribution(masks[supervised].to(logits.dtype))

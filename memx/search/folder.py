@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from memx.errors import UserError
+from memx.errors import UserError, first_line
 from memx.files import PART, cannot_write, write_text
 from memx.recipe import Recipe
 
 NAME = "search.yaml"
+STUDY = "study.json"
+OWN = "study.db"
+"""The study's file in the folder, where no other storage was named."""
+
+
+@dataclass(frozen=True)
+class StudyPlace:
+    """Which study a folder's trials belong to.
+
+    name     its name
+    id       what it alone has in any storage
+    storage  `study.db`, or a URL without its password
+    """
+
+    name: str
+    id: str
+    storage: str = OWN
 
 
 @dataclass(frozen=True)
 class SearchFolder:
-    """`search.yaml` (the filled recipe with its `search:`), `study.db` (where no other storage was named),
-    `trials/0000`, `trials/0001` … (run folders), `best.yaml` or `pareto/`, `report.html` and `trials.csv`."""
+    """`search.yaml` (the filled recipe with its `search:`), `study.json` (which study it is, and where that lies),
+    `study.db` (where no other storage was named), `trials/0000`, `trials/0001` … (run folders), `best.yaml` or
+    `pareto/`, `report.html` and `trials.csv`."""
 
     path: Path
 
@@ -48,7 +67,7 @@ class SearchFolder:
             raise UserError(f"{self.path}: is a file; --out is a folder")
         names = {item.name for item in self.path.iterdir()} if self.path.is_dir() else set()
         # Another process may be making the same search's folder: its recipe comes last.
-        others = [name for name in names if name != self.trials.name and not name.startswith(("study.db", PART))]
+        others = [name for name in names if name != self.trials.name and not name.startswith((OWN, STUDY, PART))]
         if others and not (self.path / NAME).is_file():
             raise UserError(f"{self.path}: is not empty and no search; choose another --out")
 
@@ -59,9 +78,22 @@ class SearchFolder:
         except OSError as error:
             raise cannot_write(self.path, error) from None
 
-    def write(self, recipe: Recipe) -> None:
-        """Put the search's recipe down."""
+    def write(self, recipe: Recipe, study: StudyPlace) -> None:
+        """Put down the study and then the search's recipe, which says that a search lies here."""
+        write_text(self.path / STUDY, json.dumps(asdict(study), indent=2) + "\n")
         write_text(self.path / NAME, recipe.to_yaml())
+
+    def study(self) -> StudyPlace | None:
+        """Which study it is; None where no search lies here yet. Raises UserError where its file is damaged."""
+        if not self.begun:
+            return None
+        file = self.path / STUDY
+        try:
+            return StudyPlace(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{file}: cannot be read ({first_line(error)}): it says which study the trials beside it belong to"
+            ) from None
 
     def discard(self) -> None:
         """Remove a folder that nothing was put into, by this process or another that has come to it since."""

@@ -98,7 +98,7 @@ class Constraint:
 
     def broken_by(self, value: float) -> str:
         """`latency_ms is 31.2, not < 20`."""
-        return f"{self.measure.name} is {value:g}, not {self.sign} {self.bound:g}"
+        return f"{self.measure.name} is {_exact(value)}, not {self.sign} {_exact(self.bound)}"
 
     def violation(self, value: float) -> float:
         """0 or less where it holds, and else how far off the value is, in units of the bound: what samplers go by."""
@@ -107,4 +107,12 @@ class Constraint:
         return off if self.holds(value) == (off <= 0) else 1e-12  # on the bound of a strict sign
 
     def __str__(self) -> str:
-        return f"{self.measure.name} {self.sign} {self.bound:g}"
+        return f"{self.measure.name} {self.sign} {_exact(self.bound)}"
+
+
+def _exact(number: float) -> str:
+    """As short as it can be written without rounding."""
+    short = f"{number:g}"
+    if float(short) == number:
+        return short
+    return str(int(number)) if float(number).is_integer() else repr(number)

@@ -47,7 +47,7 @@ def write_recipes(folder: SearchFolder, recipe: Recipe, standing: Standing) -> l
         write_text(path, recipe_of_trial(recipe, trial).to_yaml())
     for old in folder.pareto.glob("trial_*.yaml"):
         if old not in wanted:
-            old.unlink()
+            old.unlink(missing_ok=True)  # another process may have been faster
     return list(wanted)
 
 

@@ -12,6 +12,8 @@ from memx.search.measures import MEASURES, Constraint, Direction, Measure, find_
 from memx.search.space import Scalar, Space
 from memx.section import Section
 
+LARGEST_GRID = 100_000
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -88,10 +90,14 @@ class Search(Section):
         "are not tried",
     )
     sampler: Literal["tpe", "random", "nsga2", "gp", "grid"] = Field(
-        default="tpe", description="how Optuna proposes the next trial"
+        default="tpe",
+        description="how Optuna proposes the next trial; nsga2 and gp draw at random what not every trial has",
     )
     startup: int = Field(
-        default=10, ge=1, description="trials drawn at random before the sampler and the pruner go by earlier ones"
+        default=10,
+        ge=1,
+        description="trials drawn at random before the sampler and the pruner go by earlier ones; nsga2: trials of a "
+        "generation",
     )
     pruner: Literal["median", "percentile", "halving", "hyperband", "none"] = Field(
         default="none", description="how Optuna stops a trial early, by its validation Dice; only with one objective"
@@ -121,6 +127,8 @@ class Search(Section):
                 f"pruner {self.pruner} needs one objective, and there are {len(self.objectives)}; "
                 "take pruner: none, or make the others constraints"
             )
+        if self.sampler == "nsga2" and self.startup < 2:
+            raise ValueError("startup is the size of nsga2's generations, which is 2 at least")
         names = [objective.measure for objective in self.objectives]
         if not any(objective.found.trained for objective in self.objectives):
             raise ValueError(f"has no objective that training finds (it has {', '.join(names)}); add dice")
@@ -129,8 +137,8 @@ class Search(Section):
         space = Space.parse(self.space)
         for combination in self.first:
             space.refuse_unknown(combination)
-        if self.sampler == "grid":
-            space.grid_size()
+        if self.sampler == "grid" and (size := space.grid_size()) > LARGEST_GRID:
+            raise ValueError(f"a grid of {size:,} combinations cannot be visited; take sampler tpe or random")
         return self
 
     @property

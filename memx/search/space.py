@@ -99,13 +99,20 @@ class Space:
 
     def combinations(self) -> Iterator[dict[str, Scalar]]:
         """Every assignment of parameters to examples (`Number.examples`), parameters that are not met left out."""
-        trees = [list(_assignments(tree)) for tree in self.paths.values()]
-        for parts in itertools.product(*trees):
-            yield {name: value for part in parts for name, value in part.items()}
+        yield from _assignments(self.paths, Number.examples)
 
     def size(self) -> int:
         """How many `combinations` there are."""
-        return math.prod(_count(tree, lambda number: len(number.examples())) for tree in self.paths.values())
+        return _count(self.paths, lambda number: len(number.examples()))
+
+    def conditional(self) -> list[str]:
+        """Parameters that exist only where another one has a certain value."""
+        return [node.name for node in self.nodes() if self._conditions(node.name)]
+
+    def _conditions(self, name: str) -> dict[str, Scalar]:
+        """Parameter → the value that it must have for the parameter `name` to be there."""
+        choices = [node for node in self.nodes() if isinstance(node, Choice)]
+        return {c.name: label for c in choices for label in c.labels() if name.startswith(f"{c.name}[{label}]")}
 
     def refuse_unknown(self, combination: Mapping[str, Scalar]) -> None:
         """Raise ValueError unless every parameter of the combination is there and can have its value."""
@@ -120,10 +127,19 @@ class Space:
                 raise ValueError(f"first: {name} is a number from {node.low} to {node.high}, not {value!r}")
             if isinstance(node, Number) and node.whole and not float(value or 0).is_integer():
                 raise ValueError(f"first: {name} is a whole number, not {value!r}")
+            if isinstance(node, Number) and node.step and not _steps((float(value or 0) - node.low) / node.step):
+                raise ValueError(f"first: {name} goes from {node.low} in steps of {node.step}, not to {value!r}")
+            for other, wanted in self._conditions(name).items():
+                if other not in combination or combination[other] != wanted:
+                    raise ValueError(f"first: {name} is there only where {other} is {wanted}; say that, too")
 
     def grid_size(self) -> int:
-        """How many combinations there are to visit. Raises ValueError for a range without a step."""
-        return math.prod(_count(tree, _points) for tree in self.paths.values())
+        """How many combinations a grid visits. Raises ValueError for a range without a step."""
+        return _count(self.paths, lambda number: len(_points(number)))
+
+    def grid(self) -> list[dict[str, Scalar]]:
+        """All combinations that a grid visits, parameters that are not met left out."""
+        return list(_assignments(self.paths, _points))
 
 
 def _parse(value: Any, name: str) -> Any:
@@ -163,7 +179,7 @@ def _parse_node(value: Mapping[str, Any], kinds: Sequence[str], name: str) -> No
         raise ValueError(f"{name}: step is a number above 0, not {step!r}")
     if whole and not all(float(number).is_integer() for number in (low, high, step or 1)):
         raise ValueError(f"{name}: int takes whole numbers, not {ends} with step {step}")
-    if step is not None and abs((high - low) / step - round((high - low) / step)) > 1e-9:
+    if step is not None and not _steps((high - low) / step):
         raise ValueError(f"{name}: steps of {step} from {low} do not meet {high}")
     return Number(name, low, high, step, log, whole)
 
@@ -207,6 +223,11 @@ def _same(a: Scalar, b: Scalar) -> bool:
     return a == b
 
 
+def _steps(number: float) -> bool:
+    """Whether it is a whole number of steps, but for rounding."""
+    return abs(number - round(number)) < 1e-9
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -232,17 +253,18 @@ def _nodes(tree: Any) -> list[Node]:
     return [node for part in parts for node in _nodes(part)]
 
 
-def _assignments(tree: Any) -> Iterator[dict[str, Scalar]]:
+def _assignments(tree: Any, values: Callable[[Number], list[Scalar]]) -> Iterator[dict[str, Scalar]]:
+    """Every assignment of a tree's parameters, where a number has these `values`."""
     if isinstance(tree, Choice):
         for label, option in tree.options.items():
-            for inner in _assignments(option):
+            for inner in _assignments(option, values):
                 yield {tree.name: label, **inner}
     elif isinstance(tree, Number):
-        for value in tree.examples():
+        for value in values(tree):
             yield {tree.name: value}
     else:
-        parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-        for found in itertools.product(*(list(_assignments(part)) for part in parts)):
+        parts = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ()
+        for found in itertools.product(*(list(_assignments(part, values)) for part in parts)):
             yield {name: value for part in found for name, value in part.items()}
 
 
@@ -252,13 +274,14 @@ def _count(tree: Any, points: Callable[[Number], int]) -> int:
         return sum(_count(option, points) for option in tree.options.values())
     if isinstance(tree, Number):
         return points(tree)
-    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    parts = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ()
     return math.prod(_count(part, points) for part in parts)
 
 
-def _points(number: Number) -> int:
-    """Values of a range that has steps."""
+def _points(number: Number) -> list[Scalar]:
+    """All values of a range that has steps."""
     step = number.step or (1 if number.whole else None)
     if step is None:
         raise ValueError(f"sampler grid: {number.name} is a range without a step; give one, or a choice")
-    return round((number.high - number.low) / step) + 1  # steps meet the end
+    values = [number.low + i * step for i in range(round((number.high - number.low) / step) + 1)]  # steps meet the end
+    return [int(value) for value in values] if number.whole else [min(value, number.high) for value in values]

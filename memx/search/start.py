@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.storages import BaseStorage
 
+from memx.errors import UserError
 from memx.recipe import Recipe
-from memx.search.folder import SearchFolder
+from memx.search.folder import OWN, SearchFolder, StudyPlace
 from memx.search.rows import Standing
-from memx.search.storage import default_url, open_storage
-from memx.search.study import asks, digest, join, refuse_other, search_of, standing
+from memx.search.storage import default_url, open_storage, shown_url
+from memx.search.study import ID, asks, digest, join, refuse_other, search_of, standing
 
 HEARTBEAT = 20
 """Seconds between a trial's signs of life."""
@@ -65,7 +67,8 @@ def start(
     try:
         folder.make()
         started = attach(recipe, folder, url=url, name=name, heartbeat=heartbeat)
-        folder.write(recipe)
+        if not folder.begun or folder.recipe() != recipe:  # a budget that has grown
+            folder.write(recipe, _place(started))
     except BaseException:
         if fresh:
             folder.discard()
@@ -81,8 +84,61 @@ def attach(
     name: str | None = None,
     heartbeat: int = HEARTBEAT,
 ) -> Started:
-    """Make or join the study of a folder that is there."""
-    url = url or default_url(folder.path)
-    storage = open_storage(url, heartbeat=heartbeat, retries=search_of(recipe).retries)
-    study, created = join(recipe, storage, name or f"{recipe.name}_{digest(recipe)[:6]}")
-    return Started(recipe, folder, study, url, created)
+    """Join the study of a folder, or make one for a folder that has none.
+
+    Raises UserError where the study named here is not the one that the folder's trials belong to.
+    """
+    known = folder.study()
+    retries = search_of(recipe).retries
+    if known is None:
+        url = url or default_url(folder.path)
+        study, created = join(recipe, open_storage(url, heartbeat=heartbeat, retries=retries), name or _name(recipe))
+        return Started(recipe, folder, study, url, created)
+    url = url_of(folder, known, url)
+    if name not in (None, known.name):
+        raise UserError(f"the study of {folder.path} is {known.name}, not {name}; leave --study away, or choose --out")
+    storage = open_storage(url, heartbeat=heartbeat, retries=retries)
+    find(storage, known, url)
+    return Started(recipe, folder, join(recipe, storage, known.name)[0], url, False)
+
+
+def url_of(folder: SearchFolder, known: StudyPlace, url: str | None) -> str:
+    """Where the study of a folder lies, of which `url` may tell the password or another name of the host.
+
+    Raises UserError where it is not given and needed, or is given and the study lies in the folder.
+    """
+    own = default_url(folder.path)
+    if known.storage == OWN:
+        if url not in (None, own):
+            raise UserError(
+                f"the study of {folder.path} lies in its {OWN}, not in {shown_url(url or '')}; leave --storage away "
+                "and unset OPTUNA_STORAGE, or choose another --out"
+            )
+        return own
+    if url is None:
+        raise UserError(
+            f"the study of {folder.path} lies in {known.storage}; give that as --storage, or export OPTUNA_STORAGE"
+        )
+    return url
+
+
+def find(storage: BaseStorage, known: StudyPlace, url: str) -> optuna.Study:
+    """The study that a folder's trials belong to. Raises UserError where it is not in this storage."""
+    names = optuna.get_all_study_names(storage)
+    study = optuna.load_study(study_name=known.name, storage=storage) if known.name in names else None
+    if study is None or study.user_attrs.get(ID) != known.id:
+        raise UserError(
+            f"{shown_url(url)} has {'no' if study is None else 'another'} study {known.name}: that of the search lies "
+            f"in {known.storage}; give its --storage"
+        )
+    return study
+
+
+def _place(started: Started) -> StudyPlace:
+    own = started.url == default_url(started.folder.path)
+    study = started.study
+    return StudyPlace(study.study_name, study.user_attrs[ID], OWN if own else shown_url(started.url))
+
+
+def _name(recipe: Recipe) -> str:
+    return f"{recipe.name}_{digest(recipe)[:6]}"

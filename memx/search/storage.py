@@ -24,7 +24,14 @@ _TRIES = 20
 GRACE = 3
 """Signs of life that a trial may miss before its worker is taken for dead."""
 
-LOST = (StorageInternalError, SQLAlchemyError)
+try:
+    from redis.exceptions import RedisError
+except ImportError:  # an optional driver
+    _OF_REDIS: tuple[type[Exception], ...] = ()
+else:
+    _OF_REDIS = (RedisError,)
+
+LOST = (StorageInternalError, SQLAlchemyError, *_OF_REDIS)
 """What a storage raises in the midst of its use when it has gone away, or refuses."""
 
 _DRIVERS = {
@@ -62,7 +69,8 @@ def open_storage(url: str, *, heartbeat: int = 20, retries: int = 3) -> BaseStor
             path.parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFileBackend(str(path)))
         if url.startswith(("redis://", "rediss://")):
-            return JournalStorage(JournalRedisBackend(url))
+            with accepted():
+                return JournalStorage(JournalRedisBackend(url))
         return _relational(url, heartbeat, retries)
     except (ArgumentError, NoSuchModuleError):
         raise UserError(
@@ -73,7 +81,7 @@ def open_storage(url: str, *, heartbeat: int = 20, retries: int = 3) -> BaseStor
         name = (error.name or str(error)).split(".")[0]
         remedy = next((text for driver, text in _DRIVERS.items() if driver in str(error)), f"install {name}")
         raise UserError(f"--storage {shown_url(url)}: its driver is not installed. {remedy}") from None
-    except (DBAPIError, SQLAlchemyError, OSError) as error:
+    except (*LOST, OSError) as error:
         raise UserError(f"--storage {shown_url(url)}: cannot be reached: {_cause(error)}") from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,19 @@ from memx.search.space import Choice, Node, Scalar, Space
 class SeededSampler(BaseSampler):
     """A study's sampler, made anew for every trial with a seed from `search.seed` and the trial's rank.
 
-    What is proposed hangs on the seed and on the trials before it alone: a search that was stopped, or whose worker
-    died, goes on as if it had not been, and workers that join need no seeds of their own to differ.
+    What is proposed hangs on the seed and on the trials before it alone: a search that was stopped goes on as if it had
+    not been, and workers that join need no seeds of their own to differ. Where a worker died, the next trial may be
+    proposed before the dead one is found and ends.
+
+    on_trial  called with the number of a trial that begins, before anything is proposed for it
     """
 
-    def __init__(self, study: optuna.Study, search: Search):
-        self._study, self._search = study, search
-        self._of_trial = make_sampler(search, 0)
+    def __init__(self, study: optuna.Study, search: Search, on_trial: Callable[[int], object] = lambda number: None):
+        self._study, self._search, self._on_trial = study, search, on_trial
+        self._of_trial: BaseSampler = optuna.samplers.RandomSampler()  # until a trial begins
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._on_trial(trial.number)
         # The argument may be a part of the study, as a pruner sees it.
         place = rank(self._study.get_trials(deepcopy=False), trial)
         self._of_trial = make_sampler(self._search, place)
@@ -54,6 +58,42 @@ class SeededSampler(BaseSampler):
         self._of_trial.after_trial(study, trial, state, values)
 
 
+class FixedSampler(BaseSampler):
+    """Proposes one combination."""
+
+    def __init__(self, combination: Mapping[str, Scalar]):
+        self._combination = combination
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._combination[param_name]
+
+
+def grid_order(search: Search) -> list[dict[str, Scalar]]:
+    """Every combination once: those of `first`, then the others in an order that hangs on the seed.
+
+    A trial takes the one at its rank, so that no worker need know what the others take.
+    """
+    grid = Space.parse(search.space).grid()
+    rest = [grid[place] for place in np.random.default_rng(search.seed).permutation(len(grid))]
+    order = []
+    for combination in search.first:
+        fits = [one for one in rest if combination.items() <= one.items()]
+        if fits:  # else an earlier one was the same
+            order.append(fits[0])
+            rest.remove(fits[0])
+    return order + rest
+
+
 def make_sampler(search: Search, place: int) -> BaseSampler:
     """The sampler of the trial that is `place`-th to be begun, from 0."""
     seed = int(np.random.SeedSequence([search.seed, place]).generate_state(1)[0])
@@ -76,9 +116,20 @@ def make_sampler(search: Search, place: int) -> BaseSampler:
                     warn_independent_sampling=False,
                 )
             case "grid":
-                return optuna.samplers.BruteForceSampler(seed=seed)
+                return FixedSampler(grid_order(search)[place])
             case "random":
                 return optuna.samplers.RandomSampler(seed=seed)
+
+
+def at_random(search: Search) -> str:
+    """What is to be said of parameters that the sampler never learns about, or nothing."""
+    conditional = Space.parse(search.space).conditional()
+    if search.sampler not in ("nsga2", "gp") or not conditional:
+        return ""
+    return (
+        f"sampler {search.sampler} learns only about parameters that every trial has; always drawn at random: "
+        f"{', '.join(conditional)}. tpe learns about these, too"
+    )
 
 
 def make_pruner(search: Search, iterations: int) -> BasePruner:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
 from optuna.storages import BaseStorage
@@ -26,9 +27,11 @@ from memx.search.section import Search
 from memx.search.strategy import make_pruner
 
 ASKED = "memx_asks"
+ID = "memx_id"
 RECIPE = "memx_recipe"
 RUN, MEASURES, REASON = "memx_run", "memx_measures", "memx_reason"
 CURVE = "memx_validation_dice"
+BY = "memx_by"
 """Names of a study's and a trial's user attributes."""
 
 
@@ -108,6 +111,7 @@ def _ask(study: optuna.Study, recipe: Recipe) -> None:
     search = search_of(recipe)
     with accepted():
         study.set_metric_names([objective.measure for objective in search.objectives])
+    study.set_user_attr(ID, study.user_attrs.get(ID, uuid4().hex))
     study.set_user_attr(RECIPE, json.dumps(recipe.dump()))
     for combination in search.first:
         study.enqueue_trial(combination, skip_if_exists=True)
@@ -124,10 +128,27 @@ def _told(study: optuna.Study) -> dict[str, Any] | None:
 
 
 def recipe_of(study: optuna.Study) -> Recipe:
-    """The recipe that a study was made with."""
+    """The recipe that a study was made with.
+
+    Raises UserError where it needs plug-ins: whoever can write to a data base would say what code is run here.
+    """
     if RECIPE not in study.user_attrs:
         raise UserError(f"study {study.study_name!r} is not one of memx: it says nothing of a recipe")
-    return Recipe.from_dict(json.loads(study.user_attrs[RECIPE]))
+    data = json.loads(study.user_attrs[RECIPE])
+    if data.get("plugins"):
+        raise UserError(
+            f"study {study.study_name!r} needs plug-ins ({', '.join(map(str, data['plugins']))}), and no code that a "
+            "data base names is run; give the search's folder: memx search --show FOLDER"
+        )
+    return Recipe.from_dict(data)
+
+
+def workers_of(study: optuna.Study) -> dict[str, str]:
+    """How many processes took trials, and on what: the processor with the threads that a trial had, or the GPU."""
+    by = [trial.user_attrs[BY] for trial in study.get_trials(deepcopy=False) if BY in trial.user_attrs]
+    processes = {(one["host"], one["process"]) for one in by}
+    devices = dict.fromkeys(one["device"] for one in by)
+    return {"workers": str(len(processes)), "device": "; ".join(devices) or "none yet"}
 
 
 def standing(study: optuna.Study, recipe: Recipe, folder: Path | None) -> Standing:

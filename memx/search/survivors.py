@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import optuna
@@ -56,10 +57,9 @@ class Survivors:
         self._seen = {number: self._seen.get(number, now) for number in unbegun}
         for number, since in self._seen.items():
             if now - since > GRACE * every:
-                try:
-                    self.study.tell(number, state=TrialState.FAIL)
-                except (ValueError, UpdateFinishedTrialError):
-                    continue  # it has ended meanwhile
+                trial = self.study.get_trials(deepcopy=False)[number]
+                with suppress(UpdateFinishedTrialError):  # it has ended meanwhile
+                    self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 def _lost_its_worker(trial: FrozenTrial) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +14,7 @@ import torch
 from memx import lock
 from memx.data.dataset import ClipDataset
 from memx.engine.fit import check_cases, write_run_report
+from memx.engine.manifest import device_words
 from memx.engine.run import RunFolder
 from memx.engine.train import Step, Trainer
 from memx.errors import DataError, DivergedError, UserError, first_line
@@ -24,7 +27,7 @@ from memx.search.measures import MEASURES
 from memx.search.possible import why_impossible
 from memx.search.space import Space
 from memx.search.strategy import draw
-from memx.search.study import CURVE, REASON, RUN, run_name, search_of
+from memx.search.study import BY, CURVE, REASON, RUN, run_name, search_of
 from memx.search.study import MEASURES as MEASURED
 from memx.search.variant import variant
 
@@ -53,6 +56,8 @@ class Trials:
 
     def draw(self, trial: optuna.Trial) -> dict[str, object]:
         """Say that the trial has begun and where its run is to lie; path → plain data, as the sampler proposes."""
+        by = {"host": socket.gethostname(), "process": os.getpid(), "device": device_words(self.device)}
+        trial.set_user_attr(BY, by)
         trial.set_user_attr(RUN, run_name(trial.number))
         return draw(trial, self.space)
 
@@ -96,14 +101,16 @@ class Trials:
             base = variant(self.recipe, {})
             known |= measure_costs(chosen, missing, base=base, device=self.device, extra=extra)
             trial.set_user_attr(MEASURED, known)
-        self._within_limits(trial, known, missing)
+        self._within_limits(trial, known, [name for name in known if not MEASURES[name].trained])
 
     def _within_limits(self, trial: optuna.Trial, measures: dict[str, float], names: Collection[str]) -> None:
         """Tell the sampler how far off the constraints on these measures are; a broken one that is known before
         training refuses the trial."""
         limits = [limit for limit in self.search.limits if limit.measure.name in names]
+        told = trial.constraints
         for limit in limits:
-            trial.set_constraint(str(limit), limit.violation(measures[limit.measure.name]))
+            if str(limit) not in told:  # the worker before may have told it
+                trial.set_constraint(str(limit), limit.violation(measures[limit.measure.name]))
         broken = [limit for limit in limits if not limit.holds(measures[limit.measure.name])]
         if broken and not any(limit.measure.trained for limit in broken):
             self._refuse(trial, ", ".join(limit.broken_by(measures[limit.measure.name]) for limit in broken))
@@ -116,12 +123,13 @@ class Trials:
         """Train, or go on training, in the trial's run folder; returns all measures."""
         clips = self._training_set(trial, chosen)
         run, begun = self._run_folder(trial, chosen)
+        last = chosen.train.iterations
         reported = dict(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         reported |= dict(trial.user_attrs.get(CURVE, []))
 
         def watch(step: Step) -> None:
             self.on_step(trial, step)
-            self._validated(trial, step.iteration, step.validation_dice, reported)
+            self._validated(trial, step.iteration, step.validation_dice, reported, last)
 
         with run.lock():
             trainer = Trainer(
@@ -136,7 +144,7 @@ class Trials:
                 trainer.restore()
             try:
                 for row in trainer.history.rows:  # what the worker before could not report any more
-                    self._validated(trial, row["iteration"], row.get("validation_dice"), reported)
+                    self._validated(trial, row["iteration"], row.get("validation_dice"), reported, last)
                 trainer.run()
             except optuna.TrialPruned:
                 trainer.save()
@@ -148,7 +156,9 @@ class Trials:
         self._report(run, trainer)
         return measures
 
-    def _validated(self, trial: optuna.Trial, iteration: int, dice: float | None, reported: dict[int, float]) -> None:
+    def _validated(
+        self, trial: optuna.Trial, iteration: int, dice: float | None, reported: dict[int, float], last: int
+    ) -> None:
         """Report a validation, unless that is done; raises TrialPruned where the pruner ends the trial here.
 
         The last report may have been a worker's last act, so that the pruner is asked of it again.
@@ -162,7 +172,7 @@ class Trials:
             return
         if not known:
             trial.report(dice, iteration)
-        if iteration < self.recipe.train.iterations and trial.should_prune():
+        if iteration < last and trial.should_prune():
             raise optuna.TrialPruned(f"after {iteration} steps")
 
     def _report(self, run: RunFolder, trainer: Trainer) -> None:

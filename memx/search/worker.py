@@ -11,6 +11,7 @@ import optuna
 from optuna.exceptions import OptunaError, TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from memx.engine.interruption import noting
 from memx.errors import InterruptedRunError, UserError, first_line
 from memx.search.lineage import SURPLUS, counted, why_surplus
 from memx.search.requeue import ENDED, INTERRUPTED
@@ -44,7 +45,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self._survivors = Survivors(self.study, self.trials.search.retries)
-        self.study.sampler = SeededSampler(self.study, self.trials.search)
+        self.study.sampler = SeededSampler(self.study, self.trials.search, on_trial=self._begun)
 
     def run(self) -> None:
         """Raises what ends a search: KeyboardInterrupt, UserError, and a defect that ends trial after trial.
@@ -79,13 +80,14 @@ class Worker:
         try:
             self.study.optimize(self._try, n_trials=1, catch=(TrialError,), callbacks=[self._finished])
         except (KeyboardInterrupt, UserError):
-            self._queue_again()
+            with noting():  # a second signal is not to break into it
+                self._queue_again()
             raise
         except Exception as error:
             if error is self._raised and not isinstance(error, UpdateFinishedTrialError):
                 raise
             if isinstance(behind := error.__context__ or error, LOST):  # Optuna asserts after it that this cannot be
-                raise behind
+                raise behind from behind.__cause__
             if not self._has_failed():
                 raise
             # Optuna takes no result: the trial gave no sign of life for too long, and is another worker's now.
@@ -96,7 +98,6 @@ class Worker:
 
     def _try(self, trial: optuna.Trial) -> float | Sequence[float]:
         try:
-            self._at_hand = trial.number
             values = self.trials.draw(trial)
             self._refuse_surplus(trial)
             result = self.trials.measure(trial, values)
@@ -136,6 +137,9 @@ class Worker:
             trial.set_user_attr(SURPLUS, reason)
             raise TrialError(reason)
 
+    def _begun(self, number: int) -> None:
+        self._at_hand = number
+
     def _finished(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self._at_hand = None
         self.on_trial(trial)
@@ -146,7 +150,14 @@ class Worker:
         return last is not None and self.study.get_trials(deepcopy=False)[last].state == TrialState.FAIL
 
     def _queue_again(self) -> None:
-        if self._has_failed() and self._at_hand is not None:
+        if self._at_hand is None:
+            return
+        trial = self.study.get_trials(deepcopy=False)[self._at_hand]
+        if trial.state == TrialState.RUNNING:  # the signal came while Optuna proposed
+            storage = self.study._storage
+            storage.set_trial_user_attr(trial._trial_id, ENDED, INTERRUPTED)
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        if self._has_failed():
             self._survivors.requeue(self._at_hand)
 
     def _others_are_at_work(self, trials: list[FrozenTrial]) -> bool:

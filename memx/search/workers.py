@@ -55,8 +55,13 @@ class Workers:
         before = {number: signal.signal(number, pass_on) for number in _HEEDED}
         try:
             for index in range(self.count):
-                if not signals:
-                    processes.append(self._spawn(index))
+                if signals:
+                    break
+                process = self._spawn(index)
+                missed = bool(signals)  # what came while it was begun was not passed on to it
+                processes.append(process)
+                if missed:
+                    process.send_signal(signal.SIGINT)
             while any(process.poll() is None for process in processes):
                 time.sleep(_LOOK)
                 with suppress(*LOST):  # the next look may be luckier; workers that cannot go on end by themselves
@@ -88,7 +93,7 @@ class Workers:
         log.parent.mkdir(exist_ok=True)
         words = ["search", "--out", str(self.started.folder.path), "--study", self.started.study.study_name]
         words += ["--heartbeat", str(self.heartbeat), "--device", self._device(index), "--as-worker", str(index)]
-        threads = max(1, (os.cpu_count() or 1) // self.count)
+        threads = max(1, _cores() // self.count)
         environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "OPTUNA_STORAGE": self.started.url}
         with log.open("ab") as file:
             return subprocess.Popen(
@@ -104,6 +109,11 @@ class Workers:
         if self.device != "cuda":
             return self.device
         return f"cuda:{index % torch.cuda.device_count()}"
+
+
+def _cores() -> int:
+    """The processor's cores that this process may use: those of its job, on a machine that is shared."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tail(path: Path) -> str:

@@ -20,7 +20,7 @@ from accelerate.state import AcceleratorState
 
 from memx.engine import train as training
 from memx.engine.checkpoint import load_training_state, read_weights
-from memx.engine.interruption import StopSignal, exit_status, leave_to_main, noting, raising, saying
+from memx.engine.interruption import Interruption, StopSignal, exit_status, leave_to_main, noting, raising, saying
 from memx.engine.run import RunFolder
 from memx.engine.train import Trainer
 from memx.errors import CheckpointError, DataError, InterruptedRunError
@@ -103,6 +103,22 @@ def test_a_process_that_loads_data_ends_by_its_training_process_alone(tmp_path: 
         assert os.waitpid(child, os.WNOHANG) == (0, 0)
     os.kill(child, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_signal_that_comes_while_processes_agree_is_heard_the_next_time() -> None:
+    heard = Interruption()
+
+    class Reducing:
+        num_processes, device = 2, torch.device("cpu")
+
+        def reduce(self, asked: torch.Tensor, how: str) -> torch.Tensor:
+            heard.number = signal.SIGTERM  # after it had said that nobody asked
+            return asked
+
+    accelerator: Any = Reducing()
+    assert not heard.agree(accelerator)
+    assert heard.agree(accelerator)
+    assert heard.number == signal.SIGTERM
 
 
 @pytest.mark.skipif(not hasattr(os, "fork") or torch.cuda.is_available(), reason="forks processes that use torch")

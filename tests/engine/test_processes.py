@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from memx.data.dataset import ClipDataset
 from memx.engine import processes
 from memx.engine.checkpoint import load_training_state, read_weights
+from memx.engine.datasets import training_set
 from memx.engine.run import RunFolder
 from memx.engine.train import Step, Trainer
 from memx.errors import DataError, UserError
@@ -78,13 +80,46 @@ WORDS = ["train.batch=4", "train.ema=0.9", "model.mask_dropout=0.3", "data.augme
 """Batch normalisation in both encoders, points drawn at random, masks left out at random, clips turned at random."""
 
 
+class Unevenly:
+    """A training set of which some clips have one supervised frame and some have none."""
+
+    def __init__(self, clips: ClipDataset):
+        self.clips, self.cases = clips, clips.cases
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.clips[index]
+        item["supervised"][index % 4 :] = False
+        return item
+
+
+@pytest.mark.parametrize(
+    ("more", "uneven"),
+    [
+        ([], False),
+        (["train.accumulate=2", "model.image_encoder.norm=frozen", "model.value_encoder.norm=frozen"], True),
+        (["loss.auxiliary=0"], False),
+    ],
+    ids=["batch-norm", "accumulate-unevenly", "no-auxiliary"],
+)
 def test_two_processes_train_as_one_does(
-    ranked: Callable[..., list[Any]], phantom_root: Path, tmp_path: Path, tiny: Callable[..., Recipe]
+    more: list[str],
+    uneven: bool,
+    ranked: Callable[..., list[Any]],
+    phantom_root: Path,
+    tmp_path: Path,
+    tiny: Callable[..., Recipe],
 ) -> None:
     """Losses to a relative 1e-5, Dice to 0.01, all weights together to a relative 1e-4 (AdamW makes a step of rounding
-    where a weight has no gradient); and two processes that were stopped go on to the bit."""
-    recipe = tiny(phantom_root, *WORDS, "train.validate_every=1", "train.checkpoint_every=1")
-    one = Trainer(recipe, RunFolder.create(recipe, tmp_path / "one"))
+    where a weight has no gradient); and two processes that were stopped go on to the bit.
+
+    Of uneven clips one process has other numbers of supervised frames than the other, and micro-batches without any.
+    """
+    recipe = tiny(phantom_root, *WORDS, *more, "train.validate_every=1", "train.checkpoint_every=1")
+    clips: Any = Unevenly(training_set(recipe)) if uneven else None
+    one = Trainer(recipe, RunFolder.create(recipe, tmp_path / "one"), clips=clips)
     one.run()
 
     def stop(step: Step) -> None:
@@ -93,14 +128,17 @@ def test_two_processes_train_as_one_does(
 
     def work(rank: int) -> list[Any]:
         processes.join("cpu")
-        whole = Trainer(recipe, processes.on_first(lambda: RunFolder.create(recipe, tmp_path / "two")))
+        whole = Trainer(recipe, processes.on_first(lambda: RunFolder.create(recipe, tmp_path / "two")), clips=clips)
         whole.run()
         broken = Trainer(
-            recipe, processes.on_first(lambda: RunFolder.create(recipe, tmp_path / "broken")), on_step=stop
+            recipe,
+            processes.on_first(lambda: RunFolder.create(recipe, tmp_path / "broken")),
+            on_step=stop,
+            clips=clips,
         )
         with pytest.raises(RuntimeError, match="killed"):
             broken.run()
-        resumed = Trainer(recipe, RunFolder.open(tmp_path / "broken"))
+        resumed = Trainer(recipe, RunFolder.open(tmp_path / "broken"), clips=clips)
         resumed.restore()
         resumed.run()
         processes.leave()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 
+from memx.engine.checkpoint import load_training_state
 from memx.engine.run import RunFolder
 from memx.engine.trackers import check_trackers, flat
 from memx.engine.train import Step, Trainer
@@ -42,6 +45,28 @@ def test_tensorboard_has_the_history_and_a_run_goes_on_in_it(
         steps, values = resumed.history.series(name)
         assert [step for step, _ in points] == steps, name
         assert [value for _, value in points] == pytest.approx(values, rel=1e-6), name
+
+
+def test_a_tracker_that_cannot_write_ends_the_run_with_a_checkpoint_of_that_step(
+    phantom_root: Path, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was to flush is lost, and the state beside it is not."""
+
+    def full(writer: SummaryWriter) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    recipe = tiny(phantom_root)
+    run = RunFolder.create(recipe, tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(SummaryWriter, "flush", full)
+        patched.setattr(SummaryWriter, "close", full)
+        with pytest.raises(UserError, match=r"tensorboard: the disk is full; .* go on with: memx train --resume"):
+            Trainer(recipe, run).run()
+    assert load_training_state(run.training_state)["iteration"] == 2
+    resumed = Trainer(recipe, run)
+    resumed.restore()
+    resumed.run()
+    assert resumed.iteration == recipe.train.iterations
 
 
 def test_no_tracker_writes_nothing_and_does_not_change_the_recipe(

@@ -1,4 +1,5 @@
-"""A worker that is killed, stopped or interrupted loses nothing but its step: the study ends as if nothing had been."""
+"""A worker that is killed, stopped or interrupted loses nothing but the steps since its last checkpoint: the study ends
+as if nothing had been."""
 
 from __future__ import annotations
 

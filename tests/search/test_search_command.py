@@ -12,6 +12,7 @@ import torch
 import yaml
 
 import memx
+from memx.engine.manifest import device_words
 from memx.engine.run import RunFolder
 from memx.recipe import Recipe
 from memx.search.folder import SearchFolder
@@ -111,8 +112,10 @@ def test_a_finished_search_is_shown_and_gone_on_with(searched: Path, command: An
     before = len(read(searched).trials)
     status, out, _ = command("search", "--show", searched)
     assert status == 0
-    assert f"{before}" in out
-    assert "gated_delta" in out or "linear" in out or "softmax" in out
+    assert f"{before} of 3 trials ended" in out
+    for trial in read(searched).best():
+        assert f"{trial.measures['dice']:.4f}" in out
+        assert str(trial.parameters["model.memory"]) in out
     recipe = searched.parent / "tiny.yaml"
     status, _, err = command("search", recipe, "--out", searched)  # the budget is spent
     assert status == 0, err
@@ -148,6 +151,83 @@ def test_another_search_does_not_take_a_folder(searched: Path, command: Any) -> 
     assert f"the search in {searched} asks something else; it differs in search.seed" in " ".join(err.split())
     assert (searched / "search.yaml").read_bytes() == before
     assert optuna.get_all_study_names(f"sqlite:///{searched / 'study.db'}") == [study]
+
+
+def test_a_folder_has_one_study(searched: Path, command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Trials of two would lie in one folder under the same numbers."""
+    words = ["search", searched.parent / "tiny.yaml", "--out", searched]
+    name, own = read(searched).name, {path.name for path in (searched / "trials").iterdir()}
+    status, _, err = command(*words, "--study", "another")
+    assert status == 2
+    assert f"the study of {searched} is {name}, not another; leave --study away" in " ".join(err.split())
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    monkeypatch.setenv("OPTUNA_STORAGE", elsewhere)
+    status, _, err = command(*words)
+    assert status == 2
+    assert f"lies in its study.db, not in {elsewhere}; leave --storage away" in " ".join(err.split())
+    assert {path.name for path in (searched / "trials").iterdir()} == own
+    assert not (tmp_path / "elsewhere.db").exists()
+    status, out, err = command("search", "--show", searched)  # its own, whatever the shell exports
+    assert status == 0, err
+    assert name in out
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_a_folder_finds_its_study_in_its_storage_only(
+    phantom_root: Path, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, other = (f"sqlite:///{tmp_path / name}" for name in ("there.db", "other.db"))
+    words = ["search", write(tmp_path / "r.yaml", phantom_root, trials=1), "train.iterations=1"]
+    for out, url in (("out", there), ("twin", other)):
+        status, _, err = command(*words, "--out", tmp_path / out, "--storage", url)
+        assert status == 0, err
+    shown = ("search", "--show", tmp_path / "out")
+    status, _, err = command(*shown)
+    assert status == 2
+    assert f"lies in {there}; give that as --storage, or export OPTUNA_STORAGE" in " ".join(err.split())
+    status, _, err = command(*shown, "--storage", other)  # which has a study of that name and question
+    assert status == 2
+    assert "has another study" in err
+    status, _, err = command(*words, "--out", tmp_path / "out", "--storage", other)
+    assert status == 2
+    assert "has another study" in err
+    status, out, err = command(*shown, "--storage", there)
+    assert status == 0, err
+    assert "1 of 1 trials ended" in out
+
+
+@pytest.mark.parametrize("word", ["search_memory", "--out=x", "--study=x", "--workers=2"])
+def test_show_takes_nothing_else(word: str, searched: Path, command: Any) -> None:
+    status, _, err = command("search", word, "--show", searched)
+    assert status == 2
+    assert "nothing else; leave" in " ".join(err.split())
+    assert word.removeprefix("--").replace("=", " ") in err
+
+
+def test_no_code_that_a_data_base_names_is_run(tmp_path: Path, command: Any) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(storage=url, study_name="trap")
+    study.set_user_attr("memx_recipe", json.dumps({"name": "trap", "plugins": [str(plugin)]}))
+    status, _, err = command("search", "--show", "trap", "--storage", url)
+    assert status == 2
+    assert "no code that a data base names is run" in " ".join(err.split())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_torchrun_starts_no_search(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, err = command("search", "search_memory")
+    assert status == 2
+    assert "start `memx search --workers N` without it" in " ".join(err.split())
+
+
+def test_the_report_says_who_took_the_trials_and_on_what(searched: Path) -> None:
+    page = (searched / "report.html").read_text()
+    assert device_words("cpu") in page
+    assert "tpe, seed 0" in page
+    assert read(searched).name in page
 
 
 def test_what_is_refused_leaves_nothing_behind(phantom_root: Path, tmp_path: Path, command: Any) -> None:

@@ -14,8 +14,10 @@ from memx.errors import RecipeError
 from memx.recipe import Recipe
 from memx.search.measures import MEASURES, Constraint
 from memx.search.section import Search, seconds
+from memx.search.strategy import at_random
 
 SPACE = {"model.memory": {"choice": ["linear", "softmax"]}}
+NESTED = {"model.memory": {"choice": ["linear", {"type": "softmax", "capacity": {"int": [1, 4]}}]}}
 
 
 def load(tmp_path: Path, **search: Any) -> Recipe:
@@ -42,6 +44,26 @@ def load(tmp_path: Path, **search: Any) -> Recipe:
         (
             {"space": {"model.key_dim": {"int": [8, 16]}}, "first": [{"model.key_dim": 12.5}]},
             r"first: model\.key_dim is a whole number, not 12\.5",
+        ),
+        (
+            {"space": {"model.key_dim": {"int": [8, 16], "step": 4}}, "first": [{"model.key_dim": 9}]},
+            r"first: model\.key_dim goes from 8 in steps of 4, not to 9",
+        ),
+        (
+            {"space": NESTED, "first": [{"model.memory": "linear", "model.memory[softmax].capacity": 3}]},
+            r"first: model\.memory\[softmax\]\.capacity is there only where model\.memory is softmax; say that, too",
+        ),
+        (
+            {"space": NESTED, "first": [{"model.memory[softmax].capacity": 3}]},
+            r"first: model\.memory\[softmax\]\.capacity is there only where model\.memory is softmax; say that, too",
+        ),
+        (
+            {"sampler": "nsga2", "startup": 1},
+            r"search: startup is the size of nsga2's generations, which is 2 at least",
+        ),
+        (
+            {"space": {"model.key_dim": {"int": [1, 10**6]}}, "sampler": "grid"},
+            r"search: a grid of 1,000,000 combinations cannot be visited; take sampler tpe or random",
         ),
         ({"trails": 3}, r"search\.trails: unknown option; did you mean 'trials'\?"),
         ({"sampler": "tpee"}, r"search\.sampler: input should be 'tpe', 'random'"),
@@ -76,11 +98,28 @@ def test_every_travelling_search_can_be_read_and_written() -> None:
 def test_a_constraint_is_broken_exactly_where_it_is_off(
     name: str, sign: str, bound: float, value: float | None
 ) -> None:
-    constraint = Constraint.parse(f"{name} {sign} {bound!r}")
+    asked = Search.model_validate({"space": SPACE, "constraints": [f"{name} {sign} {bound!r}"]})
+    (constraint,) = Search.model_validate(asked.model_dump(mode="json")).limits  # as a recipe keeps it
+    assert constraint.bound == bound
     value = bound if value is None else value
     wanted = {"<": value < bound, "<=": value <= bound, ">": value > bound, ">=": value >= bound}[sign]
     assert constraint.holds(value) == wanted
     assert (constraint.violation(value) <= 0) == wanted
+
+
+@pytest.mark.parametrize("bound", ["1048576", "1234567", "2e+06", "20", "0.1", "1e-07"])
+def test_a_bound_is_written_short_and_whole(bound: str) -> None:
+    assert str(Constraint.parse(f"parameters<{bound}")) == f"parameters < {bound}"
+    assert Constraint.parse("parameters < 1234567").broken_by(1234568) == "parameters is 1234568, not < 1234567"
+
+
+def test_samplers_that_know_no_conditions_say_what_they_draw_at_random() -> None:
+    for sampler in ("gp", "nsga2"):
+        said = at_random(Search.model_validate({"space": NESTED, "sampler": sampler}))
+        assert "always drawn at random: model.memory[softmax].capacity. tpe learns about these" in said
+        assert at_random(Search.model_validate({"space": SPACE, "sampler": sampler})) == ""
+    for sampler in ("tpe", "random", "grid"):
+        assert at_random(Search.model_validate({"space": NESTED, "sampler": sampler})) == ""
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("90s", 90), ("50m", 3000), ("1.5h", 5400), ("2d", 172800)])

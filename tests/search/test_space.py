@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from memx.search.section import Search
 from memx.search.space import Choice, Node, Number, Scalar, Space
-from memx.search.strategy import draw, make_sampler
+from memx.search.strategy import draw, grid_order, make_sampler
 
 SPACE = {
     "model.memory": {
@@ -145,3 +145,29 @@ def test_a_grid_counts_every_value() -> None:
 def test_what_cannot_be_drawn_is_named(data: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Space.parse(data)
+
+
+def test_a_grid_has_every_point_once_and_first_ones_first() -> None:
+    space = {
+        "a": {"choice": ["x", {"type": "y", "n": {"int": [2, 6], "step": 2}}]},
+        "b": {"float": [0.1, 0.4], "step": 0.1},
+    }
+    wanted = {(a, n, b) for a, n in [("x", None), ("y", 2), ("y", 4), ("y", 6)] for b in range(4)}
+    first = [{"b": 0.4}, {"a": "y", "a[y].n": 4}, {"b": 0.4, "a": "x"}]
+    orders = []
+    for seed in (0, 1):
+        search = Search.model_validate({"space": space, "sampler": "grid", "first": first, "seed": seed})
+        order = grid_order(search)
+        points = [(one["a"], one.get("a[y].n"), round((float(one["b"] or 0) - 0.1) * 10)) for one in order]
+        assert len(points) == len(set(points)) == Space.parse(space).grid_size() == 16
+        assert set(points) == wanted
+        assert order[0]["b"] == 0.4
+        assert (order[1]["a"], order[1]["a[y].n"]) == ("y", 4)
+        assert all(type(one["a[y].n"]) is int for one in order if "a[y].n" in one)
+        orders.append(points)
+    assert orders[0] != orders[1]
+
+
+def test_what_hangs_on_a_choice_is_conditional() -> None:
+    space = Space.parse({"a": {"choice": ["x", {"type": "y", "n": {"int": [2, 6]}}]}, "b": {"choice": [1, 2]}})
+    assert space.conditional() == ["a[y].n"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -172,6 +173,15 @@ def test_workers_get_the_url_where_other_users_cannot_read_it(
 def test_passwords_are_not_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
     assert shown_url(url) == shown
+
+
+def test_a_redis_that_is_not_there_is_named_without_its_password() -> None:
+    pytest.importorskip("redis")
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        url = f"redis://:{PASSWORD}@127.0.0.1:{unheard.getsockname()[1]}/0"
+        with pytest.raises(UserError, match=r"redis://:\*\*\*@127\.0\.0\.1:\d+/0: cannot be reached: Error 111"):
+            open_storage(url)
 
 
 @pytest.mark.parametrize("url", ["nothing", "sqlite//study.db", "oracle9://x"])

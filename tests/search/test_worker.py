@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
+from memx.engine.interruption import raising
 from memx.errors import UserError
 from memx.profile.components import UncountedError
 from memx.recipe import Recipe
@@ -183,3 +185,77 @@ def test_a_storage_that_goes_away_does_not_fail_the_trial(begin: Begin, monkeypa
     monkeypatch.undo()
     assert states(started) == ["running"]
     assert history(started.study.trials[0]) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_optuna_proposes_gives_the_trial_back(
+    number: signal.Signals, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def propose(*words: Any) -> None:
+        signal.raise_signal(number)
+
+    started, worker = begin(trials=1)
+    with monkeypatch.context() as patched, raising():
+        patched.setattr("memx.search.strategy.SeededSampler.infer_relative_search_space", propose)
+        with pytest.raises(KeyboardInterrupt):
+            worker.run()
+    assert states(started) == ["taken_over", "waiting"]
+    worker.run()
+    assert states(started) == ["taken_over", "complete"]
+
+
+def test_a_trial_that_was_measured_and_not_yet_refused_is_refused_by_the_next(begin: Begin) -> None:
+    started, worker = begin(trials=1, constraints=["state_bytes < 10"], space={"model.memory": {"choice": ["linear"]}})
+    trial = started.study.ask()
+    worker.trials.draw(trial)
+    trial.set_user_attr("memx_measures", {"state_bytes": 99.0, "macs": 1.0, "parameters": 1.0})
+    started.study.tell(trial.number, state=TrialState.FAIL)  # its worker dies here
+    worker.run()
+    first, second = started.standing().trials
+    assert (first.state, second.state) == ("taken_over", "refused")
+    assert second.reason == "state_bytes is 99, not < 10"
+    assert started.study.trials[1].constraints == {"state_bytes < 10": pytest.approx(8.9)}
+
+
+def test_a_trial_has_as_many_steps_as_it_says_for_the_pruner_too(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of twice as many steps as the base may be pruned after those, and one of half as many not at its last."""
+    asked: list[int] = []
+
+    def prune(self: Any, study: Any, trial: Any) -> bool:
+        asked.append(trial.last_step)
+        return False
+
+    monkeypatch.setattr("optuna.pruners.MedianPruner.prune", prune)
+    space = {"train.iterations": {"choice": [4, 16]}}
+    first = [{"train.iterations": 4}, {"train.iterations": 16}]
+    started, worker = begin(steps=8, space=space, first=first, pruner="median", startup=1)
+    worker.run()
+    assert states(started) == ["complete"] * 2
+    assert asked == [4, 8, 12]
+
+
+def test_a_grid_outlives_a_worker_that_died_before_it_drew(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = {"model.memory": {"choice": ["linear", "softmax"]}}
+    started, worker = begin(space=space, sampler="grid")
+    started.study.ask()
+    monkeypatch.setattr("memx.search.survivors.GRACE", 0)
+    worker.run()
+    assert sorted(states(started)) == ["complete", "complete", "taken_over"]
+
+
+@pytest.mark.parametrize("pruner", ["percentile", "halving", "hyperband"])
+def test_every_pruner_lets_trials_train(pruner: str, begin: Begin) -> None:
+    started, worker = begin(steps=8, pruner=pruner, startup=1, trials=3)
+    worker.run()
+    assert set(states(started)) <= {"complete", "pruned"}
+    assert "complete" in states(started)
+
+
+def test_a_gaussian_process_proposes(begin: Begin) -> None:
+    started, worker = begin(
+        sampler="gp", startup=2, trials=4, space={"train.learning_rate": {"float": [1e-4, 1e-2], "log": True}}
+    )
+    worker.run()
+    rates = [trial.parameters["train.learning_rate"] for trial in started.standing().trials]
+    assert len(set(rates)) >= 3
+    assert all(1e-4 * 0.999 <= float(rate) <= 1e-2 * 1.001 for rate in rates)
