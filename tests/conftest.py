@@ -1,4 +1,5 @@
-"""Data that several tests read: a small phantom, written once a session."""
+"""What tests of several folders share: a small phantom, written once a session, and a recipe that trains in a second
+on it; commands, in this process and in others."""
 
 from __future__ import annotations
 
@@ -8,9 +9,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from memx.recipe import Recipe
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
@@ -31,6 +36,36 @@ def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantom") / "camus"
     phantom.write(root, layout="camus", patients=6, seed=7, size=64)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_words() -> list[str]:
+    """Overrides of gdkvm_phantom: GDKVM at its narrowest, for four steps."""
+    return [
+        "model.image_encoder.width=8",
+        "model.value_encoder.width=8",
+        "model.key_dim=8",
+        "model.value_dim=16",
+        "model.pixel_dim=16",
+        "model.sensory_dim=16",
+        "model.refiner={type: object_transformer, blocks: 1, heads: 2, queries: 4, ffn_dim: 32}",
+        "data.size=32",
+        "data.frames=3",
+        "train.batch=2",
+        "train.iterations=4",
+        "train.validate_every=2",
+        "train.checkpoint_every=2",
+        "train.warmup=0",
+        "loss.points=64",
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_words: list[str]) -> Callable[..., Recipe]:
+    """`tiny(root, *overrides)`: the recipe of these words, on a phantom, with overrides on top."""
+    from memx.recipe import Recipe
+
+    return lambda root, *overrides: Recipe.load("gdkvm_phantom", [f"data.root={root}", *tiny_words, *overrides])
 
 
 @pytest.fixture

@@ -11,21 +11,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.refiner=null",
-    "data.size=32",
-    "data.frames=3",
-    "train.batch=2",
-    "train.iterations=2",
-    "train.warmup=0",
-    "evaluate.bootstrap=50",
-]
-
 
 @pytest.fixture
 def run(command):
@@ -33,12 +18,18 @@ def run(command):
 
 
 @pytest.fixture(scope="module")
-def trained(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(tiny_words: list[str]) -> list[str]:
+    words = ["model.key_dim=32", "model.refiner=null", "loss.points=null", "train.iterations=2"]
+    return [*tiny_words, *words, "evaluate.bootstrap=50"]
+
+
+@pytest.fixture(scope="module")
+def trained(small: list[str], phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from memx.cli.training import run_training
     from memx.recipe import Recipe
 
     out = tmp_path_factory.mktemp("cli") / "run"
-    run_training(Recipe.load("gdkvm_phantom", [f"data.root={phantom_root}", *TINY]), out=out)
+    run_training(Recipe.load("gdkvm_phantom", [f"data.root={phantom_root}", *small]), out=out)
     return out
 
 
@@ -230,13 +221,13 @@ def test_predict_runs_the_optimised_network(run, trained: Path, phantom_root: Pa
 
 
 @pytest.mark.usefixtures("own_registry")
-def test_a_plugin_travels_in_the_run_folder(run, phantom_root: Path, tmp_path: Path) -> None:
+def test_a_plugin_travels_in_the_run_folder(run, small: list[str], phantom_root: Path, tmp_path: Path) -> None:
     plugin = Path(__file__).parents[1] / "fixtures" / "leaky.py"
     (tmp_path / "leaky.py").write_bytes(plugin.read_bytes())
     (tmp_path / "mine.yaml").write_text(
         "plugins: [leaky.py]\nmodel: {memory: leaky_test}\ndata: {layout: camus, supervision: all}\n"
     )
-    words = ["train", str(tmp_path / "mine.yaml"), f"data.root={phantom_root}", *TINY, "--out", str(tmp_path / "run")]
+    words = ["train", str(tmp_path / "mine.yaml"), f"data.root={phantom_root}", *small, "--out", str(tmp_path / "run")]
     status, _, err = run(*words)
     assert status == 0, err
     (tmp_path / "leaky.py").unlink()
@@ -247,15 +238,11 @@ def test_a_plugin_travels_in_the_run_folder(run, phantom_root: Path, tmp_path: P
     assert "run folder" in err
 
 
-def test_pretrained_weights_that_cannot_be_had_leave_no_run(run, phantom_root: Path, tmp_path: Path) -> None:
-    words = [
-        f"data.root={phantom_root}",
-        *TINY,
-        "model.image_encoder.weights=nowhere.pth",
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    status, _, err = run("train", "gdkvm_phantom", *words)
+def test_pretrained_weights_that_cannot_be_had_leave_no_run(
+    run, small: list[str], phantom_root: Path, tmp_path: Path
+) -> None:
+    words = [f"data.root={phantom_root}", *small, "model.image_encoder.weights=nowhere.pth"]
+    status, _, err = run("train", "gdkvm_phantom", *words, "--out", str(tmp_path / "run"))
     assert status == 2
     assert "nowhere.pth" in err
     assert not (tmp_path / "run").exists()
@@ -270,14 +257,16 @@ def test_weights_are_scored_with_their_own_model_only(run, trained: Path, tmp_pa
     assert "model.memory.key_norm" in err
 
 
-def test_all_bad_clips_are_reported_before_a_run_begins(run, phantom_root: Path, tmp_path: Path) -> None:
+def test_all_bad_clips_are_reported_before_a_run_begins(
+    run, small: list[str], phantom_root: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "bad"
     shutil.copytree(phantom_root, root)
     bad = sorted(root.rglob("*2CH_half_sequence_gt.nii.gz"))[:2]
     for path in bad:
         image = nib.load(path)
         nib.save(nib.Nifti1Image(np.where(np.asarray(image.dataobj) == 1, 255, 0).astype(np.uint8), image.affine), path)
-    status, _, err = run("train", "gdkvm_phantom", f"data.root={root}", *TINY, "--out", str(tmp_path / "run"))
+    status, _, err = run("train", "gdkvm_phantom", f"data.root={root}", *small, "--out", str(tmp_path / "run"))
     assert status == 2
     for path in bad:
         if path.name[:11] in err:
@@ -286,10 +275,12 @@ def test_all_bad_clips_are_reported_before_a_run_begins(run, phantom_root: Path,
     assert not (tmp_path / "run").exists()
 
 
-def test_an_interrupted_start_can_be_repeated(run, phantom_root: Path, tmp_path: Path, monkeypatch) -> None:
+def test_an_interrupted_start_can_be_repeated(
+    run, small: list[str], phantom_root: Path, tmp_path: Path, monkeypatch
+) -> None:
     from memx.engine.train import Trainer
 
-    words = ["train", "gdkvm_phantom", f"data.root={phantom_root}", *TINY, "--out", str(tmp_path / "run")]
+    words = ["train", "gdkvm_phantom", f"data.root={phantom_root}", *small, "--out", str(tmp_path / "run")]
     step = Trainer._step
     monkeypatch.setattr(Trainer, "_step", lambda *args: (_ for _ in ()).throw(RuntimeError("boom")))
     with pytest.raises(RuntimeError, match="boom"):
@@ -308,9 +299,9 @@ def test_the_demo_takes_nobody_elses_folders(run, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
 
 
-def test_names_with_brackets_are_names(run, phantom_root: Path, tmp_path: Path) -> None:
+def test_names_with_brackets_are_names(run, small: list[str], phantom_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "r[b]"
-    status, _, err = run("train", "gdkvm_phantom", f"data.root={phantom_root}", *TINY, "--out", str(out))
+    status, _, err = run("train", "gdkvm_phantom", f"data.root={phantom_root}", *small, "--out", str(out))
     assert status == 0
     assert "r[b]" in err
 
@@ -341,8 +332,8 @@ def test_check_runs_what_it_builds(run, own_registry: None, tmp_path: Path) -> N
     assert "must define read" in err
 
 
-def test_a_structure_that_no_mask_has_is_refused(run, phantom_root: Path, tmp_path: Path) -> None:
-    words = [f"data.root={phantom_root}", *TINY, "data.structures={aorta: [9]}", "--out", str(tmp_path / "run")]
+def test_a_structure_that_no_mask_has_is_refused(run, small: list[str], phantom_root: Path, tmp_path: Path) -> None:
+    words = [f"data.root={phantom_root}", *small, "data.structures={aorta: [9]}", "--out", str(tmp_path / "run")]
     status, _, err = run("train", "gdkvm_phantom", *words)
     assert status == 2
     assert "aorta" in err

@@ -24,30 +24,14 @@ from memx.recipe import Recipe
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork") or torch.cuda.is_available(), reason="forks processes that train, which needs a CPU's torch"
 )
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.key_dim=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.refiner={type: object_transformer, blocks: 1, heads: 2, queries: 4, ffn_dim: 32}",
-    "data.size=32",
-    "data.frames=2",
-    "train.batch=1",
-    "train.iterations=4",
-    "train.validate_every=2",
-    "train.checkpoint_every=100",
-    "train.warmup=0",
-    "loss.points=16",
-]
 Command = Callable[..., tuple[int, str, str]]
 Forked = Callable[[Callable[[], object]], int]
 
 
 @pytest.fixture
-def words(phantom_root: Path) -> list[str]:
-    return ["train", "gdkvm_phantom", f"data.root={phantom_root}", *TINY, "--device", "cpu"]
+def words(tiny_words: list[str], phantom_root: Path) -> list[str]:
+    small = ["data.frames=2", "train.batch=1", "train.checkpoint_every=100", "loss.points=16"]
+    return ["train", "gdkvm_phantom", f"data.root={phantom_root}", *tiny_words, *small, "--device", "cpu"]
 
 
 def memx(*words: object) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""A recipe that trains in a second, and several processes without the seconds that importing torch takes."""
+"""Several processes without the seconds that importing torch takes."""
 
 from __future__ import annotations
 
@@ -12,36 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-
-from memx.recipe import Recipe
-
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.key_dim=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.refiner={type: object_transformer, blocks: 1, heads: 2, queries: 4, ffn_dim: 32}",
-    "data.size=32",
-    "data.frames=3",
-    "train.batch=2",
-    "train.iterations=4",
-    "train.validate_every=2",
-    "train.checkpoint_every=2",
-    "train.warmup=0",
-    "loss.points=64",
-]
-
-
-@pytest.fixture
-def tiny() -> Callable[..., Recipe]:
-    """`tiny(root, *overrides)`: GDKVM at its narrowest, for four steps on a phantom."""
-
-    def make(root: Path, *overrides: str) -> Recipe:
-        return Recipe.load("gdkvm_phantom", [f"data.root={root}", *TINY, *overrides])
-
-    return make
 
 
 @pytest.fixture

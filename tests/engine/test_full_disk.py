@@ -21,23 +21,6 @@ from memx.recipe import Recipe
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or torch.cuda.is_available(), reason="forks processes that train, on Linux without a GPU"
 )
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.key_dim=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.refiner={type: object_transformer, blocks: 1, heads: 2, queries: 4, ffn_dim: 32}",
-    "data.size=32",
-    "data.frames=2",
-    "train.batch=1",
-    "train.iterations=4",
-    "train.validate_every=0",
-    "train.checkpoint_every=2",
-    "train.warmup=0",
-    "loss.points=16",
-]
 Forked = Callable[[Callable[[], object]], int]
 NOT_ALLOWED = 77
 
@@ -73,8 +56,8 @@ def same_end(unbroken: Trainer, path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def unbroken(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    recipe = Recipe.load("gdkvm_phantom", [f"data.root={phantom_root}", *TINY])
+def unbroken(tiny: Callable[..., Recipe], phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    recipe = tiny(phantom_root, "data.frames=2", "train.batch=1", "train.validate_every=0", "loss.points=16")
     trainer = Trainer(recipe, RunFolder.create(recipe, tmp_path_factory.mktemp("full") / "whole"))
     trainer.run()
     return trainer

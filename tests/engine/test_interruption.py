@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +27,6 @@ from memx.engine.train import Trainer
 from memx.errors import CheckpointError, DataError, InterruptedRunError
 from memx.recipe import Recipe
 
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.key_dim=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.refiner={type: object_transformer, blocks: 1, heads: 2, queries: 4, ffn_dim: 32}",
-    "data.size=32",
-    "data.frames=2",
-    "train.batch=1",
-    "train.iterations=3",
-    "train.validate_every=2",
-    "train.checkpoint_every=100",
-    "train.warmup=0",
-    "loss.points=16",
-]
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138}
 
 
@@ -158,8 +142,9 @@ def test_processes_that_train_together_stop_at_the_same_step(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def unbroken(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    recipe = Recipe.load("gdkvm_phantom", [f"data.root={phantom_root}", *TINY])
+def unbroken(tiny: Callable[..., Recipe], phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    small = ["data.frames=2", "train.batch=1", "loss.points=16"]
+    recipe = tiny(phantom_root, *small, "train.iterations=3", "train.checkpoint_every=100")
     trainer = Trainer(recipe, RunFolder.create(recipe, tmp_path_factory.mktemp("signals") / "whole"))
     trainer.run()
     return trainer

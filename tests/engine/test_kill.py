@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,25 +34,9 @@ pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork") or torch.cuda.is_available(), reason="forks processes that train, which needs a CPU's torch"
 )
 
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.key_dim=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.refiner={type: object_transformer, blocks: 1, heads: 2, queries: 4, ffn_dim: 32}",
-    "data.size=32",
-    "data.frames=2",
-    "train.batch=2",
-    "train.iterations=5",
-    "train.validate_every=2",
-    "train.checkpoint_every=2",
-    "train.warmup=2",
-    "train.schedule=cosine",
-    "loss.points=16",
-    "train.trackers=[]",
-]
+Tiny = Callable[..., Recipe]
+WORDS = ["data.frames=2", "train.iterations=5", "train.warmup=2", "train.schedule=cosine", "loss.points=16"]
+WORDS += ["train.trackers=[]"]
 EXHAUSTIVE = os.environ.get("MEMX_KILLS") == "exhaustive"
 WRITES = ("os.rename", "os.remove", "os.chmod", "os.mkdir", "os.rmdir")
 """What Python says of itself before it changes a file's name or place (PEP 578), beside opening one to write."""
@@ -239,8 +223,7 @@ class Whole:
         same(leftovers(path), self.left)
 
 
-def whole(root: Path, tmp: Path, *overrides: str) -> Whole:
-    recipe = Recipe.load("gdkvm_phantom", [f"data.root={root}", *TINY, *overrides])
+def whole(recipe: Recipe, tmp: Path) -> Whole:
     clips = training_set(recipe)
     for case in range(len(clips.cases)):
         clips.prepare(case)
@@ -252,8 +235,8 @@ def whole(root: Path, tmp: Path, *overrides: str) -> Whole:
 
 
 @pytest.fixture(scope="module")
-def unbroken(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    run = whole(phantom_root, tmp_path_factory.mktemp("kill"))
+def unbroken(tiny: Tiny, phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    run = whole(tiny(phantom_root, *WORDS), tmp_path_factory.mktemp("kill"))
     yield run
     places = sorted(run.bench.places)
     print(f"\n{run.bench.kills} kills at {len(places)} kinds of moments: {', '.join(places)}")
@@ -314,9 +297,10 @@ def test_killed_at_any_time_and_resumed_it_is_the_same_run(unbroken: Whole, tmp_
     assert unbroken.bench.kills > before
 
 
-def test_data_workers_and_precision_change_nothing(phantom_root: Path, tmp_path: Path) -> None:
+def test_data_workers_and_precision_change_nothing(tiny: Tiny, phantom_root: Path, tmp_path: Path) -> None:
     """Killed with a data worker and a tracker beside it, in bfloat16; a worker without its parent holds no lock."""
-    run = whole(phantom_root, tmp_path, "data.workers=1", "train.precision=bf16", "train.trackers=[tensorboard]")
+    more = ["data.workers=1", "train.precision=bf16", "train.trackers=[tensorboard]"]
+    run = whole(tiny(phantom_root, *WORDS, *more), tmp_path)
     path = tmp_path / "run"
     count = len(run.moments)
     for part in (3, 2) if not EXHAUSTIVE else range(40, 1, -1):

@@ -19,20 +19,10 @@ from memx.data.streams import open_stream
 from memx.engine.predict import output_folders, predict_clip, written_labels
 from memx.models.base import VideoModel
 
-SMALL = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.refiner=null",
-    "data.size=32",
-]
-
 
 @pytest.fixture(scope="module")
-def recipe() -> Recipe:
-    return Recipe.load("gdkvm_phantom", SMALL)
+def recipe(tiny_words: list[str]) -> Recipe:
+    return Recipe.load("gdkvm_phantom", [*tiny_words, "model.key_dim=32", "model.refiner=null"])
 
 
 @pytest.fixture(scope="module")

@@ -164,11 +164,12 @@ def test_two_processes_train_as_one_does(
 
 
 @pytest.mark.slow
-def test_torchrun_trains_into_one_folder_and_a_mistake_is_said_once(phantom_root: Path, tmp_path: Path) -> None:
+def test_torchrun_trains_into_one_folder_and_a_mistake_is_said_once(
+    tiny_words: list[str], phantom_root: Path, tmp_path: Path
+) -> None:
     from memx.recipe_source import find_recipe
 
-    words = ["data.size=32", "data.frames=2", "train.batch=2", "train.iterations=2", "evaluate.bootstrap=0"]
-    words += ["model.image_encoder.width=8", "model.value_encoder.width=8", "model.refiner=null"]
+    words = [*tiny_words, "train.iterations=2", "evaluate.bootstrap=0"]
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "memx"]

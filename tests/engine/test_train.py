@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +20,11 @@ from memx.engine.train import Step, Trainer
 from memx.errors import CheckpointError, DataError, InterruptedRunError, UserError
 from memx.recipe import Recipe
 
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.key_dim=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.refiner={type: object_transformer, blocks: 1, heads: 2, queries: 4, ffn_dim: 32}",
-    "data.size=32",
-    "data.frames=3",
-    "train.batch=2",
-    "train.iterations=4",
-    "train.validate_every=2",
-    "train.checkpoint_every=2",
-    "train.warmup=0",
-    "loss.points=64",
-]
-
-
-def tiny(root: Path, *overrides: str) -> Recipe:
-    return Recipe.load("gdkvm_phantom", [f"data.root={root}", *TINY, *overrides])
+Tiny = Callable[..., Recipe]
 
 
 @pytest.fixture(scope="module")
-def finished(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+def finished(tiny: Tiny, phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     recipe = tiny(phantom_root)
     trainer = Trainer(recipe, RunFolder.create(recipe, tmp_path_factory.mktemp("runs") / "whole"))
     trainer.run()
@@ -72,7 +53,9 @@ def test_a_run_folder_holds_what_it_should(finished: Trainer) -> None:
     assert not list(folder.rglob(".part-*"))
 
 
-def test_how_scores_are_taken_has_no_say_in_which_weights_are_kept(finished: Trainer, tmp_path: Path) -> None:
+def test_how_scores_are_taken_has_no_say_in_which_weights_are_kept(
+    tiny: Tiny, finished: Trainer, tmp_path: Path
+) -> None:
     """The hash of a recipe leaves `evaluate` out."""
     words = ["evaluate.frames=all", "evaluate.masks=ends", "evaluate.protocol=gdkvm-release-2025"]
     assert finished.recipe.data.root is not None
@@ -92,7 +75,9 @@ def test_a_run_can_be_loaded_alone(finished: Trainer) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_resuming_gives_what_an_unbroken_run_gives(phantom_root: Path, tmp_path: Path, precision: str) -> None:
+def test_resuming_gives_what_an_unbroken_run_gives(
+    tiny: Tiny, phantom_root: Path, tmp_path: Path, precision: str
+) -> None:
     recipe = tiny(phantom_root, f"train.precision={precision}")
     whole = Trainer(recipe, RunFolder.create(recipe, tmp_path / "whole"))
     whole.run()
@@ -116,7 +101,7 @@ def test_resuming_gives_what_an_unbroken_run_gives(phantom_root: Path, tmp_path:
     assert rows[0] == rows[1]
 
 
-def test_training_reduces_the_loss(phantom_root: Path, tmp_path: Path) -> None:
+def test_training_reduces_the_loss(tiny: Tiny, phantom_root: Path, tmp_path: Path) -> None:
     words = ["train.iterations=40", "train.validate_every=0", "train.learning_rate=3e-3", "loss.points=null"]
     recipe = tiny(phantom_root, *words, "train.batch=4", "data.augment=[]", "train.checkpoint_every=100")
     trainer = Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"))
@@ -126,7 +111,7 @@ def test_training_reduces_the_loss(phantom_root: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_after_the_step_and_the_rest_is_as_if_nothing_had_happened(
-    phantom_root: Path, tmp_path: Path, finished: Trainer
+    tiny: Tiny, phantom_root: Path, tmp_path: Path, finished: Trainer
 ) -> None:
     """The signal comes within the second step, which validates: the worst moment there is."""
     recipe = tiny(phantom_root)
@@ -154,7 +139,7 @@ def test_ctrl_c_ends_after_the_step_and_the_rest_is_as_if_nothing_had_happened(
     ]
 
 
-def test_a_second_ctrl_c_ends_at_once(phantom_root: Path, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_at_once(tiny: Tiny, phantom_root: Path, tmp_path: Path) -> None:
     def twice(step: Step) -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -164,7 +149,7 @@ def test_a_second_ctrl_c_ends_at_once(phantom_root: Path, tmp_path: Path) -> Non
         Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"), on_step=twice).run()
 
 
-def test_other_data_are_not_gone_on_with(phantom_root: Path, tmp_path: Path) -> None:
+def test_other_data_are_not_gone_on_with(tiny: Tiny, phantom_root: Path, tmp_path: Path) -> None:
     from memx.data import phantom
 
     recipe = tiny(phantom_root, "train.iterations=1")
@@ -177,7 +162,7 @@ def test_other_data_are_not_gone_on_with(phantom_root: Path, tmp_path: Path) -> 
         resumed.run()
 
 
-def test_an_error_in_a_worker_is_one_clear_message(phantom_root: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_worker_is_one_clear_message(tiny: Tiny, phantom_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "bad"
     shutil.copytree(phantom_root, root)
     recipe = tiny(root, "data.workers=1", "train.validate_every=0")
@@ -190,14 +175,14 @@ def test_an_error_in_a_worker_is_one_clear_message(phantom_root: Path, tmp_path:
     assert "Traceback" not in str(caught.value)
 
 
-def test_half_precision_needs_a_gpu(phantom_root: Path, tmp_path: Path) -> None:
+def test_half_precision_needs_a_gpu(tiny: Tiny, phantom_root: Path, tmp_path: Path) -> None:
     recipe = tiny(phantom_root, "train.precision=fp16")
     with pytest.raises(UserError, match="fp16 needs a GPU"):
         Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"))
 
 
 @pytest.mark.usefixtures("own_registry")
-def test_an_option_that_is_new_does_no_harm_to_old_runs(phantom_root: Path, tmp_path: Path) -> None:
+def test_an_option_that_is_new_does_no_harm_to_old_runs(tiny: Tiny, phantom_root: Path, tmp_path: Path) -> None:
     """A component that has gained an option with a default since a run was made still loads and resumes it."""
     from memx.registry import fusions
 
@@ -227,16 +212,16 @@ def test_an_option_that_is_new_does_no_harm_to_old_runs(phantom_root: Path, tmp_
     Trainer(RunFolder.open(tmp_path / "run").recipe, RunFolder.open(tmp_path / "run")).restore()
 
 
-def test_a_nan_loss_stops_early_and_says_what_to_try(phantom_root: Path, tmp_path: Path) -> None:
+def test_a_nan_loss_stops_early_and_says_what_to_try(tiny: Tiny, phantom_root: Path, tmp_path: Path) -> None:
     recipe = tiny(phantom_root)
     trainer = Trainer(recipe, RunFolder.create(recipe, tmp_path / "run"))
-    loss = trainer.loss
+    loss = trainer.loss.forward
 
     def broken(*args: Any) -> dict[str, torch.Tensor]:
         found = loss(*args)
         return found | {"total": found["total"] * float("nan")} if trainer.iteration == 2 else found
 
-    trainer.loss = broken
+    trainer.loss.forward = broken
     with pytest.raises(UserError, match=r"the loss became nan at step 3 of 4 .*(?s:.*)learning_rate") as caught:
         trainer.run()
     assert "last good state" in str(caught.value)
@@ -252,7 +237,9 @@ def test_a_run_is_never_written_over(finished: Trainer, tmp_path: Path) -> None:
         RunFolder.create(finished.recipe, tmp_path / "other")
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(finished: Trainer, phantom_root: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_recipe_is_refused(
+    tiny: Tiny, finished: Trainer, phantom_root: Path, tmp_path: Path
+) -> None:
     other = tiny(phantom_root, "train.learning_rate=0.5")
     folder = RunFolder.create(other, tmp_path / "run")
     (folder.path / "last").mkdir()

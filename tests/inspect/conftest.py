@@ -12,32 +12,14 @@ import pytest
 if TYPE_CHECKING:
     from memx.recipe import Recipe
 
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.key_dim=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.refiner=null",
-    "data.size=32",
-    "data.frames=3",
-    "train.batch=2",
-    "train.iterations=4",
-    "train.validate_every=0",
-    "train.warmup=0",
-    "loss.points=64",
-]
-
 
 @pytest.fixture(scope="session")
-def recipe_of(phantom_root: Path) -> Callable[..., Recipe]:
+def recipe_of(tiny: Callable[..., Recipe], phantom_root: Path) -> Callable[..., Recipe]:
     """The recipe of four steps with a memory and other overrides."""
-    from memx.recipe import Recipe
 
     def make(memory: str = "gated_delta", *overrides: str) -> Recipe:
-        words = [f"data.root={phantom_root}", f"model.memory={memory}", *TINY, *overrides]
-        return Recipe.load("gdkvm_phantom", words)
+        words = ["model.refiner=null", "train.validate_every=0", f"model.memory={memory}"]
+        return tiny(phantom_root, *words, *overrides)
 
     return make
 

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,17 +26,6 @@ from memx.profile.scaling import Axis, Point
 from memx.profile.verdicts import Verdict, verdicts
 from memx.recipe import Recipe
 
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.key_dim=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
-    "model.decoder.dim=8",
-    "model.refiner=null",
-    "data.size=32",
-]
 SLACK = 3 * 2**20
 """Bytes by which the process may grow over 990 frames: fewer than a mask of each, 32 × 32 in float32, would
 take."""
@@ -43,8 +33,14 @@ take."""
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read from /proc")
 
 
-def network(*overrides: str):
-    return memx.build(Recipe.load("gdkvm_phantom", [*TINY, *overrides]))
+@pytest.fixture(scope="module")
+def words(tiny_words: list[str]) -> list[str]:
+    return [*tiny_words, "model.decoder.dim=8", "model.refiner=null"]
+
+
+@pytest.fixture
+def network(words: list[str]) -> Callable[..., VideoModel]:
+    return lambda *overrides: memx.build(Recipe.load("gdkvm_phantom", [*words, *overrides]))
 
 
 def points(networks, places, *, axis: Axis = "frames", size=(32, 32), **options) -> dict[str, list[NetworkPoint]]:
@@ -89,8 +85,8 @@ and gives back as it pleases."""
 
 
 @pytest.fixture(scope="module")
-def recurrent() -> list[NetworkPoint]:
-    command = [sys.executable, "-c", ALONE, *TINY]
+def recurrent(words: list[str]) -> list[NetworkPoint]:
+    command = [sys.executable, "-c", ALONE, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return [NetworkPoint(**point) for point in json.loads(done.stdout)]
@@ -121,7 +117,7 @@ def test_what_a_network_keeps_of_every_frame_is_seen() -> None:
     assert first.state_bytes == last.state_bytes
 
 
-def test_a_softmax_memory_without_bound_grows_by_its_keys_and_values() -> None:
+def test_a_softmax_memory_without_bound_grows_by_its_keys_and_values(network) -> None:
     networks = {"softmax": lambda: network("model.memory=softmax")}
     first, last = points(networks, (4, 24))["softmax"]
     assert first.state_bytes is not None
@@ -135,7 +131,7 @@ def test_a_softmax_memory_without_bound_grows_by_its_keys_and_values() -> None:
 
 
 @pytest.mark.parametrize("axis", ["objects", "size"])
-def test_other_axes_change_what_the_network_is_shown(axis) -> None:
+def test_other_axes_change_what_the_network_is_shown(network, axis) -> None:
     one, four = points({"gated_delta": network}, (1, 4), axis=axis)["gated_delta"]
     assert (one.state_bytes or 0) < (four.state_bytes or 0)
     # sizes: 16² pixels against 64²; objects: masks, memory and sensory state each times four

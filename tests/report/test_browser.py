@@ -19,22 +19,12 @@ from PIL import Image
 
 from memx.report.html import Code, Figure, Report, Table, Text, Tile, Tiles, render_report
 
-TINY = [
-    "model.image_encoder.width=8",
-    "model.value_encoder.width=8",
-    "model.key_dim=8",
-    "model.value_dim=16",
-    "model.pixel_dim=16",
-    "model.sensory_dim=16",
+LONGER = [
     "model.refiner=null",
-    "data.size=32",
-    "data.frames=3",
-    "train.batch=2",
     "train.iterations=24",
     "train.learning_rate=0.005",
     "train.validate_every=12",
-    "train.warmup=0",
-    "loss.points=64",
+    "train.checkpoint_every=12",
     "evaluate.bootstrap=50",
     "evaluate.split=train",
 ]
@@ -282,17 +272,17 @@ def broken_laws(visit: Any) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def report(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def report(
+    tiny: Callable[..., Any], phantom_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """The report of a kind, made once, all of one training."""
     clip = sorted(phantom_root.glob("database_nifti/*/*_4CH_half_sequence.nii.gz"))[0]
 
     @cache
     def run() -> Any:
         from memx.cli.training import run_training
-        from memx.recipe import Recipe
 
-        recipe = Recipe.load("gdkvm_phantom", [f"data.root={phantom_root}", *TINY])
-        return run_training(recipe, out=tmp_path_factory.mktemp("browser") / "run")
+        return run_training(tiny(phantom_root, *LONGER), out=tmp_path_factory.mktemp("browser") / "run")
 
     @cache
     def make(kind: str) -> Path:

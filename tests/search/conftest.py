@@ -24,37 +24,36 @@ from memx.search.start import start
 from memx.search.trial import Trials
 from memx.search.worker import Worker
 
-TINY = {
-    "base": "gdkvm_phantom",
-    "name": "tiny",
-    "model": {
-        "key_dim": 8,
-        "value_dim": 16,
-        "pixel_dim": 16,
-        "sensory_dim": 16,
-        "refiner": None,
-        "image_encoder": {"width": 8},
-        "value_encoder": {"width": 8},
-    },
-    "train": {"iterations": 12, "batch": 1, "validate_every": 4, "checkpoint_every": 2, "warmup": 0},
-}
-SPACE = {
-    "model.memory": {"choice": ["linear", {"type": "gated_delta", "heads": {"choice": [1, 2]}}, "softmax"]},
-    "train.learning_rate": {"float": [1e-4, 1e-2], "log": True},
-}
+
+@pytest.fixture(scope="session")
+def search_space() -> dict[str, object]:
+    return {
+        "model.memory": {"choice": ["linear", {"type": "gated_delta", "heads": {"choice": [1, 2]}}, "softmax"]},
+        "train.learning_rate": {"float": [1e-4, 1e-2], "log": True},
+    }
 
 
-def write_recipe(path: Path, root: Path, search: Mapping[str, object]) -> Path:
-    asked = {"space": SPACE, "sampler": "random", "trials": 3, "retries": 20, **search}  # a busy machine misses beats
-    data = {"root": str(root), "size": 32, "frames": 2}
-    path.write_text(yaml.safe_dump({**TINY, "data": data, "search": asked}))
-    return path
+@pytest.fixture(scope="session")
+def write_recipe(
+    tiny: Callable[..., Recipe], phantom_root: Path, search_space: dict[str, object]
+) -> Callable[..., Path]:
+    """`write_recipe(path, *overrides, **search)`: twelve steps of a tiny network, and a `search:` of these words."""
+    words = ["name=tiny", "model.refiner=null", "data.frames=2", "loss.points=null"]
+    words += ["train.iterations=12", "train.batch=1", "train.validate_every=4"]
+
+    def write(path: Path, *overrides: str, **search: object) -> Path:
+        asked = {"space": search_space, "sampler": "random", "trials": 3, "retries": 20}  # a busy machine misses beats
+        recipe = tiny(phantom_root, *words, *overrides)
+        path.write_text(yaml.safe_dump(recipe.dump() | {"search": asked | search}))
+        return path
+
+    return write
 
 
 @pytest.fixture
-def write_search(phantom_root: Path, tmp_path: Path) -> Callable[..., Path]:
+def write_search(write_recipe: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     """Write a recipe with a `search:` of these words."""
-    return lambda **search: write_recipe(tmp_path / "tiny.yaml", phantom_root, search)
+    return lambda **search: write_recipe(tmp_path / "tiny.yaml", **search)
 
 
 Found = dict[int, tuple[dict[str, object], float, dict[str, torch.Tensor]]]
@@ -99,9 +98,9 @@ def leave_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def found_alone(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
+def found_alone(write_recipe: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Found:
     folder = tmp_path_factory.mktemp("undisturbed")
-    recipe = Recipe.load(write_recipe(folder / "tiny.yaml", phantom_root, {"trials": 4}))
+    recipe = Recipe.load(write_recipe(folder / "tiny.yaml", trials=4))
     with pytest.MonkeyPatch.context() as monkeypatch, torch.random.fork_rng(devices=[]):
         leave_reports(monkeypatch)
         started = start(recipe, out=folder / "out")

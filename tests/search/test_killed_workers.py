@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from memx.recipe import Recipe
 from memx.search.folder import SearchFolder
 from memx.search.lineage import counted, history
-from memx.search.rows import Standing
+from memx.search.rows import Trial
 from memx.search.start import attach, start
 from memx.search.storage import open_storage
 from memx.search.study import standing
@@ -25,158 +26,156 @@ from memx.search.worker import Worker
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 
 TRIALS = 2
+SOON = ("--heartbeat", 1)
+"""A worker that is gone is missed after three seconds."""
 
 
-def study_of(out: Path) -> optuna.Study:
-    storage = open_storage(f"sqlite:///{out / 'study.db'}", heartbeat=1)
-    return optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+@dataclass
+class Disturbed:
+    """A search in processes of its own, and whether one worker finds the same that is never disturbed."""
+
+    recipe: Path
+    out: Path
+    process: Any
+    same: Callable[[optuna.Study], bool]
+
+    def begin(self, *words: object, **options: Any) -> Any:
+        return self.process("search", self.recipe, "--out", self.out, *words, **options)
+
+    def begin_and_save(self, *words: object) -> Any:
+        """A worker that has saved its first trial and is still at it."""
+        worker = self.begin(*words)
+        self.process.until(self.has_checkpoint(0), worker)
+        return worker
+
+    def has_checkpoint(self, number: int) -> Callable[[], bool]:
+        return (self.out / f"trials/{number:04d}/last/training_state.pt").exists
+
+    def study(self) -> optuna.Study:
+        storage = open_storage(f"sqlite:///{self.out / 'study.db'}", heartbeat=1)
+        return optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+
+    def rows(self) -> Sequence[Trial]:
+        return standing(self.study(), SearchFolder.open(self.out).recipe(), self.out).trials
+
+    def is_as_if_nothing_had_been(self) -> bool:
+        return self.same(self.study())
 
 
-def standing_of(out: Path) -> Standing:
-    return standing(study_of(out), SearchFolder.open(out).recipe(), out)
+Disturb = Callable[[int], Disturbed]
 
 
-def has_checkpoint(out: Path, number: int) -> Callable[[], bool]:
-    return (out / f"trials/{number:04d}/last/training_state.pt").exists
-
-
-def test_another_worker_goes_on_with_the_trial_of_one_that_was_killed(
+@pytest.fixture
+def disturb(
     write_search: Callable[..., Path],
     undisturbed: Callable[..., Any],
     process: Any,
     found: Callable[..., Any],
     same_found: Callable[..., bool],
     tmp_path: Path,
-) -> None:
-    alone = undisturbed(TRIALS)
-    recipe, out = write_search(trials=TRIALS), tmp_path / "out"
-    words = ["search", recipe, "--out", out, "--heartbeat", 1]
-    victim = process(*words)
-    process.until(has_checkpoint(out, 0), victim)
+) -> Disturb:
+    """`disturb(2)`: a search of two trials."""
+
+    def make(trials: int) -> Disturbed:
+        out, alone = tmp_path / "out", undisturbed(trials)
+        return Disturbed(write_search(trials=trials), out, process, lambda study: same_found(alone, found(out, study)))
+
+    return make
+
+
+def test_another_worker_goes_on_with_the_trial_of_one_that_was_killed(disturb: Disturb) -> None:
+    search = disturb(TRIALS)
+    victim = search.begin_and_save(*SOON)
     victim.kill(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
-    assert study_of(out).trials[0].state == optuna.trial.TrialState.RUNNING, "it was killed too late"
-    other = process(*words)
+    assert search.study().trials[0].state == optuna.trial.TrialState.RUNNING, "it was killed too late"
+    other = search.begin(*SOON)
     assert other.wait() == 0, other.said()
-    assert same_found(alone, found(out, study_of(out)))
-    rows = standing_of(out).trials
-    assert rows[0].state == "taken_over"
-    assert rows[0].run is None
-    assert "went on with its run" in rows[0].reason
-    assert counted(study_of(out).trials) == TRIALS
-    later = next(trial for trial in study_of(out).trials if history(trial) == [0])
-    first = min((out / f"trials/{later.number:04d}").rglob("*.yaml"), key=lambda path: path.stat().st_mtime)
+    assert search.is_as_if_nothing_had_been()
+    row = search.rows()[0]
+    assert row.state == "taken_over"
+    assert row.run is None
+    assert "went on with its run" in row.reason
+    trials = search.study().trials
+    assert counted(trials) == TRIALS
+    later = next(trial for trial in trials if history(trial) == [0])
+    first = min((search.out / f"trials/{later.number:04d}").rglob("*.yaml"), key=lambda path: path.stat().st_mtime)
     assert first.stat().st_mtime < later.datetime_start.timestamp(), "the run was begun anew"
-    assert not (out / "trials/0000").exists()
+    assert not (search.out / "trials/0000").exists()
 
 
-def test_a_worker_that_was_stopped_too_long_finds_its_trial_taken_and_does_no_harm(
-    write_search: Callable[..., Path],
-    undisturbed: Callable[..., Any],
-    process: Any,
-    found: Callable[..., Any],
-    same_found: Callable[..., bool],
-    tmp_path: Path,
-) -> None:
+def test_a_worker_that_was_stopped_too_long_finds_its_trial_taken_and_does_no_harm(disturb: Disturb) -> None:
     """It wakes when the other worker has finished its trial, or is still at it: once each."""
-    alone = undisturbed(TRIALS)
-    recipe, out = write_search(trials=TRIALS), tmp_path / "out"
-    words = ["search", recipe, "--out", out, "--heartbeat", 1]
-    sleeper = process(*words)
-    process.until(has_checkpoint(out, 0), sleeper)
+    search = disturb(TRIALS)
+    sleeper = search.begin_and_save(*SOON)
     sleeper.kill(signal.SIGSTOP)
-    other = process(*words)
-    process.until(
-        lambda: any(history(trial) and has_checkpoint(out, trial.number)() for trial in study_of(out).trials), other
+    other = search.begin(*SOON)
+    search.process.until(
+        lambda: any(history(trial) and search.has_checkpoint(trial.number)() for trial in search.study().trials), other
     )
     other.kill(signal.SIGSTOP)
     sleeper.kill(signal.SIGCONT)  # both are alive now, the one that sleeps and the one that woke
     assert sleeper.wait() == 0, sleeper.said()
     other.kill(signal.SIGCONT)
     assert other.wait() == 0, other.said()
-    assert same_found(alone, found(out, study_of(out)))
-    states = [row.state for row in standing_of(out).trials]
+    assert search.is_as_if_nothing_had_been()
+    states = [row.state for row in search.rows()]
     assert states.count("complete") == TRIALS
     assert states.count("taken_over") == len(states) - TRIALS >= 1
-    folders = {path.name for path in (out / "trials").iterdir()}
-    assert folders == {f"{row.number:04d}" for row in standing_of(out).trials if row.state == "complete"}
+    folders = {path.name for path in (search.out / "trials").iterdir()}
+    assert folders == {f"{row.number:04d}" for row in search.rows() if row.state == "complete"}
 
 
 @pytest.mark.slow
-def test_one_of_two_workers_is_killed_and_then_their_parent_is_told_to_end(
-    write_search: Callable[..., Path],
-    undisturbed: Callable[..., Any],
-    process: Any,
-    found: Callable[..., Any],
-    same_found: Callable[..., bool],
-    tmp_path: Path,
-) -> None:
+def test_one_of_two_workers_is_killed_and_then_their_parent_is_told_to_end(disturb: Disturb) -> None:
     """The other worker goes on; SIGTERM saves and exits with 143; the same command goes on to the end."""
-    alone = undisturbed(4)
-    recipe, out = write_search(trials=4), tmp_path / "out"
-    words = ["search", recipe, "--out", out, "--heartbeat", 1]
-    parent = process(*words, "--workers", 2, environment={"OMP_NUM_THREADS": "1"})  # as many as there are here
-    process.until(lambda: has_checkpoint(out, 0)() and has_checkpoint(out, 1)(), parent)
+    search = disturb(4)
+    parent = search.begin(*SOON, "--workers", 2, environment={"OMP_NUM_THREADS": "1"})  # as many as there are here
+    search.process.until(lambda: search.has_checkpoint(0)() and search.has_checkpoint(1)(), parent)
     children = [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
     assert len(children) == 2
     os.kill(children[0], signal.SIGKILL)
-    process.until(lambda: any(row.state == "complete" for row in standing_of(out).trials), parent)
+    search.process.until(lambda: any(row.state == "complete" for row in search.rows()), parent)
     assert parent.poll() is None, "it ended with one of its workers"
     parent.kill(signal.SIGTERM)
     assert parent.wait() == 128 + signal.SIGTERM, parent.said()
     assert "the same command goes on with it" in parent.said()
     for pid in children:
         assert not Path(f"/proc/{pid}").exists()
-    last = process(*words)
+    last = search.begin(*SOON)
     assert last.wait() == 0, last.said()
-    assert same_found(alone, found(out, study_of(out)))
-    assert counted(study_of(out).trials) == 4
-    assert "taken_over" in [row.state for row in standing_of(out).trials]
+    assert search.is_as_if_nothing_had_been()
+    assert counted(search.study().trials) == 4
+    assert "taken_over" in [row.state for row in search.rows()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_worker_that_is_told_to_end_saves_and_the_same_command_goes_on(
-    number: signal.Signals,
-    write_search: Callable[..., Path],
-    undisturbed: Callable[..., Any],
-    process: Any,
-    found: Callable[..., Any],
-    same_found: Callable[..., bool],
-    tmp_path: Path,
+    number: signal.Signals, disturb: Disturb
 ) -> None:
-    alone = undisturbed(TRIALS)
-    recipe, out = write_search(trials=TRIALS), tmp_path / "out"
-    words = ["search", recipe, "--out", out]  # at sixty seconds' patience: what was saved is not waited for
-    interrupted = process(*words)
-    process.until(has_checkpoint(out, 0), interrupted)
+    search = disturb(TRIALS)
+    interrupted = search.begin_and_save()  # at sixty seconds' patience: what was saved is not waited for
     interrupted.kill(number)
     assert interrupted.wait() == 128 + number, interrupted.said()
     assert "the same command goes on with it" in interrupted.said()
-    assert [row.state for row in standing_of(out).trials] == ["taken_over", "waiting"]
-    again = process(*words)
+    assert [row.state for row in search.rows()] == ["taken_over", "waiting"]
+    again = search.begin()
     assert again.wait() == 0, again.said()
-    assert same_found(alone, found(out, study_of(out)))
+    assert search.is_as_if_nothing_had_been()
 
 
-def test_trials_that_died_where_no_heartbeat_tells_are_found(
-    write_search: Callable[..., Path],
-    undisturbed: Callable[..., Any],
-    found: Callable[..., Any],
-    same_found: Callable[..., bool],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_trials_that_died_where_no_heartbeat_tells_are_found(disturb: Disturb, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that died before its first sign of life, and one that died before it had queued a trial again."""
-    alone = undisturbed(3)
-    recipe, out = Recipe.load(write_search(trials=3)), tmp_path / "out"
-    start(recipe, out=out, heartbeat=1)
-    study = study_of(out)
+    search = disturb(3)
+    recipe = Recipe.load(search.recipe)
+    start(recipe, out=search.out, heartbeat=1)
+    study = search.study()
     study.ask()  # and no more was heard of it
     study.tell(study.ask().number, state=optuna.trial.TrialState.FAIL)
     monkeypatch.setattr("memx.search.worker._LOOK", 0.05)
-    started = attach(recipe, SearchFolder.open(out), heartbeat=1)
+    started = attach(recipe, SearchFolder.open(search.out), heartbeat=1)
     Worker(started.study, Trials(recipe, started.folder)).run()
-    assert same_found(alone, found(out, started.study))
+    assert search.is_as_if_nothing_had_been()
     assert [row.state for row in started.standing().trials][:2] == ["taken_over"] * 2
 
 

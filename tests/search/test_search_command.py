@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import torch
-import yaml
 
 import memx
 from memx.engine.manifest import device_words
@@ -19,32 +19,12 @@ from memx.search.folder import SearchFolder
 from memx.search.rows import Standing
 from memx.search.study import asks, recipe_of, standing
 
-SPACE: dict[str, Any] = {
-    "model.memory": {"choice": ["linear", {"type": "gated_delta", "heads": {"choice": [1, 2]}}, "softmax"]},
-    "train.learning_rate": {"float": [1e-4, 1e-2], "log": True},
-}
 
-
-def write(path: Path, root: Path, **search: Any) -> Path:
-    """A recipe that trains in a second, with a search."""
-    data = {
-        "base": "gdkvm_phantom",
-        "name": "tiny",
-        "model": {
-            "key_dim": 8,
-            "value_dim": 16,
-            "pixel_dim": 16,
-            "sensory": None,
-            "refiner": None,
-            "image_encoder": {"width": 8},
-            "value_encoder": {"width": 8},
-        },
-        "data": {"root": str(root), "size": 32, "frames": 2, "augment": []},
-        "train": {"iterations": 4, "batch": 1, "validate_every": 2, "checkpoint_every": 2, "warmup": 0},
-        "search": {"space": SPACE, "startup": 2, "trials": 3} | search,
-    }
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
-    return path
+@pytest.fixture(scope="module")
+def write(write_recipe: Callable[..., Path]) -> Callable[..., Path]:
+    """`write(path, **search)`: a recipe that trains in a second, with a search by TPE."""
+    words = ["model.sensory=null", "data.augment=[]", "train.iterations=4", "train.validate_every=2"]
+    return lambda path, **search: write_recipe(path, *words, **{"sampler": "tpe", "startup": 2} | search)
 
 
 def read(folder: Path) -> Standing:
@@ -55,17 +35,16 @@ def read(folder: Path) -> Standing:
 
 
 @pytest.fixture(scope="module")
-def searched(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(write: Any, search_space: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search for Dice and parameters, of which one trial is refused."""
     from memx.cli.searching import run_search
 
     folder = tmp_path_factory.mktemp("search")
     path = write(
         folder / "tiny.yaml",
-        phantom_root,
         objectives=["dice", "state_bytes"],
         constraints=["state_bytes < 5000"],
-        space=SPACE | {"model.value_dim": {"choice": [16, 64]}},
+        space=search_space | {"model.value_dim": {"choice": [16, 64]}},
         first=[{"model.value_dim": 64}, {"model.value_dim": 16}],
     )
     out = folder / "out"
@@ -174,10 +153,10 @@ def test_a_folder_has_one_study(searched: Path, command: Any, monkeypatch: pytes
 
 @pytest.mark.usefixtures("no_reports")
 def test_a_folder_finds_its_study_in_its_storage_only(
-    phantom_root: Path, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+    write: Any, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there, other = (f"sqlite:///{tmp_path / name}" for name in ("there.db", "other.db"))
-    words = ["search", write(tmp_path / "r.yaml", phantom_root, trials=1), "train.iterations=1"]
+    words = ["search", write(tmp_path / "r.yaml", trials=1), "train.iterations=1"]
     for out, url in (("out", there), ("twin", other)):
         status, _, err = command(*words, "--out", tmp_path / out, "--storage", url)
         assert status == 0, err
@@ -230,9 +209,9 @@ def test_the_report_says_who_took_the_trials_and_on_what(searched: Path) -> None
     assert read(searched).name in page
 
 
-def test_what_is_refused_leaves_nothing_behind(phantom_root: Path, tmp_path: Path, command: Any) -> None:
+def test_what_is_refused_leaves_nothing_behind(write: Any, tmp_path: Path, command: Any) -> None:
     space = {"model.memory": {"choice": ["linear", {"type": "gated_delta", "heads": {"int": [1, 3]}}]}}
-    path = write(tmp_path / "r.yaml", phantom_root, space=space)
+    path = write(tmp_path / "r.yaml", space=space)
     status, _, err = command("search", path, "--out", tmp_path / "out")
     assert status == 2
     assert "heads must divide the value channels: 3 does not divide 16" in err
@@ -241,7 +220,7 @@ def test_what_is_refused_leaves_nothing_behind(phantom_root: Path, tmp_path: Pat
         ("nothing", "is no storage; write an RDB's URL"),
         ("postgresql+nodriver://me:secret@host/db", "is no storage"),
     ):
-        good = write(tmp_path / "good.yaml", phantom_root)
+        good = write(tmp_path / "good.yaml")
         status, _, err = command("search", good, "--out", tmp_path / "out", "--storage", storage)
         assert status == 2
         assert message in err
@@ -265,12 +244,10 @@ def test_show_needs_a_search(show: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("no_reports")
-def test_impossible_combinations_are_left_out_where_they_are_to_be(
-    phantom_root: Path, tmp_path: Path, command: Any
-) -> None:
+def test_impossible_combinations_are_left_out_where_they_are_to_be(write: Any, tmp_path: Path, command: Any) -> None:
     space = {"model.memory": {"choice": ["linear", {"type": "gated_delta", "heads": {"choice": [1, 3]}}]}}
     first = [{"model.memory": "gated_delta", "model.memory[gated_delta].heads": 3}, {"model.memory": "linear"}]
-    path = write(tmp_path / "r.yaml", phantom_root, space=space, impossible="skip", first=first, trials=2)
+    path = write(tmp_path / "r.yaml", space=space, impossible="skip", first=first, trials=2)
     status, _, err = command("search", path, "--out", tmp_path / "out")
     assert status == 0, err
     assert "1 of 3 combinations tried are impossible and are left out" in err
@@ -281,11 +258,11 @@ def test_impossible_combinations_are_left_out_where_they_are_to_be(
     assert (tmp_path / "out" / "best.yaml").is_file()
 
 
-def test_the_pruner_ends_a_trial_by_its_validation_dice(phantom_root: Path, tmp_path: Path, command: Any) -> None:
+def test_the_pruner_ends_a_trial_by_its_validation_dice(write: Any, tmp_path: Path, command: Any) -> None:
     """The median pruner, told of good trials before, must end one that cannot learn."""
     space = {"train.learning_rate": {"choice": [3e-3, 1e-9]}}
     first = [{"train.learning_rate": 3e-3}, {"train.learning_rate": 1e-9}]
-    path = write(tmp_path / "r.yaml", phantom_root, space=space, pruner="median", startup=1, first=first, trials=2)
+    path = write(tmp_path / "r.yaml", space=space, pruner="median", startup=1, first=first, trials=2)
     words = ["train.iterations=24", "train.validate_every=8", "train.checkpoint_every=100", "train.batch=2"]
     status, _, err = command("search", path, *words, "--out", tmp_path / "out")
     assert status == 0, err
@@ -300,9 +277,9 @@ def test_the_pruner_ends_a_trial_by_its_validation_dice(phantom_root: Path, tmp_
 
 
 @pytest.mark.usefixtures("no_reports")
-def test_a_grid_visits_every_combination_once_and_ends(phantom_root: Path, tmp_path: Path, command: Any) -> None:
+def test_a_grid_visits_every_combination_once_and_ends(write: Any, tmp_path: Path, command: Any) -> None:
     space = {"model.memory": {"choice": ["linear", {"type": "softmax", "capacity": {"int": [1, 2]}}]}}
-    path = write(tmp_path / "r.yaml", phantom_root, space=space, sampler="grid", trials=50)
+    path = write(tmp_path / "r.yaml", space=space, sampler="grid", trials=50)
     status, _, err = command("search", path, "train.iterations=1", "--out", tmp_path / "out")
     assert status == 0, err
     found = [tuple(sorted(trial.parameters.items())) for trial in read(tmp_path / "out").trials]
