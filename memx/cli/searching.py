@@ -20,7 +20,7 @@ from memx.errors import InterruptedRunError, UserError
 from memx.recipe import Recipe
 from memx.search.folder import OWN, SearchFolder
 from memx.search.outcome import write_outcome
-from memx.search.possible import check_space, combinations_to_try, refuse_impossible
+from memx.search.possible import check_space, combinations_to_try, refuse_impossible, refuse_machine
 from memx.search.rows import Standing, Trial
 from memx.search.space import Space
 from memx.search.start import Started, attach, find, folder_of, start, url_of
@@ -73,6 +73,7 @@ def run_search(
         )
     console = Console(stderr=True, highlight=False, markup=False)
     space = Space.parse(search_of(recipe).space)
+    refuse_machine(recipe, space, device)
     if not folder_of(recipe, out).begun:  # else whoever began it has checked its space
         _check(recipe, space, device, console)
         if remark := at_random(search_of(recipe)):
@@ -116,9 +117,11 @@ def work(out: Path, storage: str | None, study: str | None, heartbeat: int, devi
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts jobs may have it ignored
     folder = SearchFolder.open(out)
-    started = attach(folder.recipe(), folder, url=storage, name=study, heartbeat=heartbeat)
+    trials = Trials(folder.recipe(), folder, device)
+    refuse_machine(trials.recipe, trials.space, device)
+    started = attach(trials.recipe, folder, url=storage, name=study, heartbeat=heartbeat)
     with in_reach(started.url, folder.path), raising():
-        _take(started, Trials(started.recipe, folder, device), lambda force=False: None)
+        _take(started, trials, lambda force=False: None)
 
 
 def _take(started: Started, trials: Trials, show: Callable[..., None]) -> None:

@@ -24,14 +24,15 @@ def make_accelerator(train: Train, device: str) -> accelerate.Accelerator:
     """
     refuse_precision(train, device)
     AcceleratorState._reset_state(True)  # a second run in one process may ask for another precision
-    if torch.device(device).index is not None:  # else each process takes its own
-        torch.cuda.set_device(device)
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and chosen.index is not None:  # without a number each process takes its own
+        torch.cuda.set_device(chosen)
     accelerator = accelerate.Accelerator(
         mixed_precision={"fp32": "no"}.get(train.precision, train.precision),
-        cpu=device == "cpu",
+        cpu=chosen.type == "cpu",
         # A component may have parameters that a batch, or every batch, leaves without a gradient.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if accelerator.device.type != torch.device(device).type:
+    if accelerator.device.type != chosen.type:
         raise UserError(f"--device {device}: accelerate chose {accelerator.device}; it is cpu or cuda[:n]")
     return accelerator

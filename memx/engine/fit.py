@@ -8,30 +8,17 @@ from pathlib import Path
 
 from memx.data.clip import Case, Layout
 from memx.data.dataset import ClipDataset
-from memx.engine.accelerator import refuse_precision
 from memx.engine.checkpoint import load_checkpoint, restore
 from memx.engine.datasets import find_cases, training_set
-from memx.engine.dealing import Deal
 from memx.engine.evaluate import evaluate
 from memx.engine.history import History
 from memx.engine.run import RunFolder
 from memx.engine.summary import write_training_report
-from memx.engine.trackers import check_trackers
 from memx.errors import DataError
 from memx.recipe import Recipe
 
 OnCase = Callable[[int, int], object]
 """Called with the cases done and those there are."""
-
-
-def refuse_untrainable(recipe: Recipe, device: str) -> None:
-    """Raise UserError where one process cannot make a step of a recipe on a device, without building anything.
-
-    What it refuses is refused by `Trainer`, too; a search asks it of many recipes beforehand.
-    """
-    Deal(recipe.train.batch, recipe.train.accumulate)
-    refuse_precision(recipe.train, device)
-    check_trackers(recipe.train.trackers)
 
 
 def check_cases(recipe: Recipe, on_case: OnCase = lambda done, total: None) -> ClipDataset:

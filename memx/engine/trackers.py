@@ -68,13 +68,19 @@ class Trackers:
     def log(self, row: Mapping[str, float | None]) -> None:
         """Write a row of the history: what it has values for, under their names there, at its iteration.
 
-        Where it cannot be written, `flush` says so: with the next checkpoint, when the run can end and lose nothing.
+        Where TensorBoard's disk does not take it, `flush` says so: with the next checkpoint, when the run can end and
+        lose nothing. Another tracker that cannot be reached is warned about; `history.csv` has the rows all the same.
         """
         values = {name: value for name, value in row.items() if name != "iteration" and value is not None}
-        try:
-            self._accelerator.log(values, step=int(row["iteration"] or 0))
-        except OSError as error:
-            self._failure = self._failure or error
+        iteration = int(row["iteration"] or 0)
+        for tracker in self._accelerator.trackers:
+            try:
+                tracker.log(values, step=iteration)
+            except OSError as error:
+                if isinstance(tracker, TensorBoardTracker):
+                    self._failure = self._failure or error
+                else:
+                    log.warning("train.trackers: %s: step %d was not written: %s", tracker.name, iteration, error)
 
     def flush(self) -> None:
         """Bring what was logged to the disk, so that a run that goes on from here has it.
@@ -96,7 +102,7 @@ class Trackers:
             try:
                 tracker.finish()
             except OSError as error:
-                log.warning("%s: %s: not closed: %s", self._folder, tracker.name, error.strerror or error)
+                log.warning("train.trackers: %s: was not closed: %s", tracker.name, error)
 
 
 def flat(tree: Mapping[str, Any], place: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,20 +80,39 @@ class SearchFolder:
             raise cannot_write(self.path, error) from None
 
     def write(self, recipe: Recipe, study: StudyPlace) -> None:
-        """Put down the study and then the search's recipe, which says that a search lies here."""
-        write_text(self.path / STUDY, json.dumps(asdict(study), indent=2) + "\n")
+        """Put down the study and then the search's recipe, which says that a search lies here.
+
+        Raises UserError where another process has put down another study meanwhile.
+        """
+        part = self.path / f"{PART}{study.id}.json"
+        try:
+            part.write_text(json.dumps(asdict(study), indent=2) + "\n", encoding="utf-8")
+            with suppress(FileExistsError):
+                os.link(part, self.path / STUDY)  # of several processes that begin at once the first has it
+        except OSError as error:
+            raise cannot_write(self.path / STUDY, error) from None
+        finally:
+            part.unlink(missing_ok=True)
+        first = self._study()
+        if first.id != study.id:
+            raise UserError(
+                f"{self.path}: another process has begun study {first.name} in {first.storage} here; join that by "
+                "--study and --storage, or choose another --out"
+            )
         write_text(self.path / NAME, recipe.to_yaml())
 
     def study(self) -> StudyPlace | None:
         """Which study it is; None where no search lies here yet. Raises UserError where its file is damaged."""
-        if not self.begun:
-            return None
+        return self._study() if self.begun else None
+
+    def _study(self) -> StudyPlace:
         file = self.path / STUDY
         try:
             return StudyPlace(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
-                f"{file}: cannot be read ({first_line(error)}): it says which study the trials beside it belong to"
+                f"{file}: cannot be read ({first_line(error)}), and says which study the trials beside it belong to; "
+                "put it back, or search anew with another --out"
             ) from None
 
     def discard(self) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from memx.engine.fit import refuse_untrainable
+from memx.engine.accelerator import refuse_precision
+from memx.engine.dealing import Deal
+from memx.engine.trackers import check_trackers
 from memx.errors import UserError
 from memx.models.build import build
 from memx.recipe import Recipe
@@ -92,6 +94,13 @@ def refuse_impossible(checked: Checked, *, skip: bool) -> str:
     return "\n".join([f"{of} are impossible and are left out:", *shown])
 
 
+def refuse_machine(recipe: Recipe, space: Space, device: str) -> None:
+    """Raise UserError where no trial can be trained here, for a reason that is this machine's and not the trials'."""
+    check_trackers(recipe.train.trackers)
+    if "train.precision" not in space.paths:
+        refuse_precision(recipe.train, device)
+
+
 def why_impossible(recipe: Recipe, values: Mapping[str, object], device: str = "cpu") -> str:
     """The reason why a recipe with these values cannot be built, or not be trained on a device; empty where it can.
 
@@ -99,7 +108,8 @@ def why_impossible(recipe: Recipe, values: Mapping[str, object], device: str = "
     """
     try:
         chosen = variant(recipe, values)
-        refuse_untrainable(chosen, device)
+        Deal(chosen.train.batch, chosen.train.accumulate)
+        refuse_precision(chosen.train, device)
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             build(chosen)
     except (UserError, ValueError) as error:

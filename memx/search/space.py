@@ -55,10 +55,10 @@ class Number:
         """Every value of a short range of integers, and of others the ends and some between."""
         if self.whole:
             step = int(self.step or 1)
-            values = list(range(int(self.low), int(self.high) + 1, step))
-            if len(values) > _FINE:
-                values = sorted({values[round(i * (len(values) - 1) / (_FINE - 1))] for i in range(_FINE)})
-            return list(values)
+            values = range(int(self.low), int(self.high) + 1, step)
+            last = len(values) - 1
+            places = range(last + 1) if last < _FINE else [round(i * last / (_FINE - 1)) for i in range(_FINE)]
+            return [values[place] for place in places]
         middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
         return list(dict.fromkeys([self.low, self.high] if self.step else [self.low, middle, self.high]))
 
@@ -135,7 +135,7 @@ class Space:
 
     def grid_size(self) -> int:
         """How many combinations a grid visits. Raises ValueError for a range without a step."""
-        return _count(self.paths, lambda number: len(_points(number)))
+        return _count(self.paths, lambda number: _steps_of(number) + 1)
 
     def grid(self) -> list[dict[str, Scalar]]:
         """All combinations that a grid visits, parameters that are not met left out."""
@@ -278,10 +278,14 @@ def _count(tree: Any, points: Callable[[Number], int]) -> int:
     return math.prod(_count(part, points) for part in parts)
 
 
+def _steps_of(number: Number) -> int:
+    """Steps from one end of a range to the other."""
+    if number.step is None and not number.whole:
+        raise ValueError(f"sampler grid: {number.name} is a range without a step; give one, or a choice")
+    return round((number.high - number.low) / (number.step or 1))
+
+
 def _points(number: Number) -> list[Scalar]:
     """All values of a range that has steps."""
-    step = number.step or (1 if number.whole else None)
-    if step is None:
-        raise ValueError(f"sampler grid: {number.name} is a range without a step; give one, or a choice")
-    values = [number.low + i * step for i in range(round((number.high - number.low) / step) + 1)]  # steps meet the end
+    values = [number.low + i * (number.step or 1) for i in range(_steps_of(number) + 1)]
     return [int(value) for value in values] if number.whole else [min(value, number.high) for value in values]

@@ -67,8 +67,7 @@ def start(
     try:
         folder.make()
         started = attach(recipe, folder, url=url, name=name, heartbeat=heartbeat)
-        if not folder.begun or folder.recipe() != recipe:  # a budget that has grown
-            folder.write(recipe, _place(started))
+        folder.write(recipe, _place(started))  # again, too: the budget may have grown
     except BaseException:
         if fresh:
             folder.discard()
@@ -109,10 +108,15 @@ def url_of(folder: SearchFolder, known: StudyPlace, url: str | None) -> str:
     """
     own = default_url(folder.path)
     if known.storage == OWN:
-        if url not in (None, own):
+        if url is not None and not _same_file(url, own):
             raise UserError(
-                f"the study of {folder.path} lies in its {OWN}, not in {shown_url(url or '')}; leave --storage away "
+                f"the study of {folder.path} lies in its {OWN}, not in {shown_url(url)}; leave --storage away "
                 "and unset OPTUNA_STORAGE, or choose another --out"
+            )
+        if not (folder.path / OWN).is_file():
+            raise UserError(
+                f"{folder.path / OWN}: is not there, and the study of the trials beside it lies in it; put it back "
+                "(was it left behind when the folder was copied?), or search anew with another --out"
             )
         return own
     if url is None:
@@ -132,6 +136,11 @@ def find(storage: BaseStorage, known: StudyPlace, url: str) -> optuna.Study:
             f"in {known.storage}; give its --storage"
         )
     return study
+
+
+def _same_file(url: str, own: str) -> bool:
+    prefix = "sqlite:///"
+    return url.startswith(prefix) and f"{prefix}{Path(url.removeprefix(prefix)).resolve()}" == own
 
 
 def _place(started: Started) -> StudyPlace:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -59,7 +60,8 @@ def open_storage(url: str, *, heartbeat: int = 20, retries: int = 3) -> BaseStor
     url        an RDB as SQLAlchemy writes it (`sqlite:///file.db`, `postgresql+psycopg://user@host/db`,
                `mysql+pymysql://…`), `journal:FILE` (Optuna's journal) or `redis://…` (its journal on Redis)
     heartbeat  seconds between a trial's signs of life in an RDB; one that gave none for three times as long has lost
-               its worker, and is queued again, at most `retries` times. Journals know no heartbeats.
+               its worker, and is queued again (`Requeue`). Journals know no heartbeats.
+    retries    how many workers may have died of a trial that is queued again
 
     Raises UserError for what is no URL, a driver that is not installed, and a data base that cannot be reached.
     """
@@ -67,7 +69,7 @@ def open_storage(url: str, *, heartbeat: int = 20, retries: int = 3) -> BaseStor
         if url.startswith("journal:"):
             path = Path(url.removeprefix("journal:"))
             path.parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(str(path)))
+            return JournalStorage(JournalFile(str(path)))
         if url.startswith(("redis://", "rediss://")):
             with accepted():
                 return JournalStorage(JournalRedisBackend(url))
@@ -83,6 +85,26 @@ def open_storage(url: str, *, heartbeat: int = 20, retries: int = 3) -> BaseStor
         raise UserError(f"--storage {shown_url(url)}: its driver is not installed. {remedy}") from None
     except (*LOST, OSError) as error:
         raise UserError(f"--storage {shown_url(url)}: cannot be reached: {_cause(error)}") from None
+
+
+class JournalFile(JournalFileBackend):
+    """Optuna's journal, whose disk raises what other storages do when it is full, away or damaged."""
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        with _as_lost():
+            yield from super().read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with _as_lost():
+            super().append_logs(logs)
+
+
+@contextmanager
+def _as_lost() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise StorageInternalError(str(error)) from error
 
 
 @contextmanager

@@ -116,7 +116,8 @@ def make_sampler(search: Search, place: int) -> BaseSampler:
                     warn_independent_sampling=False,
                 )
             case "grid":
-                return FixedSampler(grid_order(search)[place])
+                order = grid_order(search)
+                return FixedSampler(order[place % len(order)])  # one too many is surplus, and is not run
             case "random":
                 return optuna.samplers.RandomSampler(seed=seed)
 

@@ -113,7 +113,7 @@ def _ask(study: optuna.Study, recipe: Recipe) -> None:
         study.set_metric_names([objective.measure for objective in search.objectives])
     study.set_user_attr(ID, study.user_attrs.get(ID, uuid4().hex))
     study.set_user_attr(RECIPE, json.dumps(recipe.dump()))
-    for combination in search.first:
+    for combination in search.first if search.sampler != "grid" else []:  # whose order begins with them
         study.enqueue_trial(combination, skip_if_exists=True)
     study.set_user_attr(ASKED, json.dumps(asks(recipe)))
 

@@ -33,14 +33,14 @@ class Survivors:
     """Number of a trial that has not begun → when that was first seen, by this process's clock."""
 
     def queue_again(self) -> None:
-        """Queue every trial again that has lost its worker, each at most `retries` times."""
+        """Queue every trial again that has lost its worker, unless too many have died of it."""
         with accepted():
             fail_stale_trials(self.study)
         self._fail_unbegun()
         trials = self.study.get_trials(deepcopy=False)
         followed = {before for trial in trials for before in history(trial)}
         for trial in trials:
-            if _lost_its_worker(trial) and trial.number not in followed:
+            if lost_its_worker(trial) and trial.number not in followed:
                 self.requeue(trial.number)
 
     def requeue(self, number: int) -> None:
@@ -62,5 +62,6 @@ class Survivors:
                     self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
-def _lost_its_worker(trial: FrozenTrial) -> bool:
+def lost_its_worker(trial: FrozenTrial) -> bool:
+    """Whether it failed for no reason of its own."""
     return trial.state == TrialState.FAIL and REASON not in trial.user_attrs and not is_surplus(trial)

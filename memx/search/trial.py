@@ -211,8 +211,7 @@ class Trials:
             try:
                 self.keep(chosen, check_cases(chosen))
             except DataError as error:
-                if chosen.data == self.recipe.data:
-                    raise  # the data that the search began with are damaged, or gone
+                check_cases(variant(self.recipe, {}))  # raises where the data are damaged or gone, whatever the trial
                 raise self._failed(trial, error) from error
         return self._clips[_clips_key(chosen)]
 

@@ -18,7 +18,7 @@ from memx.search.requeue import ENDED, INTERRUPTED
 from memx.search.storage import LOST, beats
 from memx.search.strategy import SeededSampler
 from memx.search.study import REASON
-from memx.search.survivors import Survivors
+from memx.search.survivors import Survivors, lost_its_worker
 from memx.search.trial import TrialError, Trials
 
 log = logging.getLogger(__name__)
@@ -48,9 +48,10 @@ class Worker:
         self.study.sampler = SeededSampler(self.study, self.trials.search, on_trial=self._begun)
 
     def run(self) -> None:
-        """Raises what ends a search: KeyboardInterrupt, UserError, and a defect that ends trial after trial.
+        """Raises what ends a worker: KeyboardInterrupt; UserError and OSError of the machine, the data or the storage;
+        what a storage raises that has gone away (`storage.LOST`); and a defect that ends trial after trial.
 
-        The trial at hand is queued again then, and the next worker goes on from its checkpoint.
+        The trial at hand is queued again, by this worker or by the next, and goes on from its checkpoint.
         """
         began = time.monotonic()
         search = self.trials.search
@@ -79,22 +80,36 @@ class Worker:
         self._at_hand = self._raised = None
         try:
             self.study.optimize(self._try, n_trials=1, catch=(TrialError,), callbacks=[self._finished])
-        except (KeyboardInterrupt, UserError):
-            with noting():  # a second signal is not to break into it
-                self._queue_again()
-            raise
-        except Exception as error:
-            if error is self._raised and not isinstance(error, UpdateFinishedTrialError):
+        except BaseException as raised:
+            error = self._met(raised)
+            if isinstance(error, (KeyboardInterrupt, UserError, OSError)):
+                with noting():  # a second signal is not to break into it
+                    self._queue_again()
+            elif self._is_taken(error):
+                return self._leave()
+            if error is raised:
                 raise
-            if isinstance(behind := error.__context__ or error, LOST):  # Optuna asserts after it that this cannot be
-                raise behind from behind.__cause__
-            if not self._has_failed():
-                raise
-            # Optuna takes no result: the trial gave no sign of life for too long, and is another worker's now.
-            assert self._at_hand is not None
-            self.trials.leave(self._at_hand)
-            if isinstance(self._raised, (KeyboardInterrupt, InterruptedRunError)):
-                raise self._raised from None
+            raise error from error.__cause__
+
+    def _met(self, raised: BaseException) -> BaseException:
+        """What Optuna met while it told how a trial ended: its own assertions come after it, and hide it."""
+        hidden = isinstance(raised, (AssertionError, UnboundLocalError)) and raised is not self._raised
+        return (raised.__context__ if hidden else None) or raised
+
+    def _is_taken(self, error: BaseException) -> bool:
+        """Whether the error says that the trial at hand is another worker's now: it gave no sign of life for too long,
+        and was ended by that one."""
+        own = error is self._raised and not isinstance(error, UpdateFinishedTrialError)
+        if own or isinstance(error, LOST) or self._at_hand is None:
+            return False
+        return self._trial(self._at_hand).state == TrialState.FAIL
+
+    def _leave(self) -> None:
+        """Clear away what another has gone on with elsewhere; raises what would have stopped this worker anyway."""
+        assert self._at_hand is not None
+        self.trials.leave(self._at_hand)
+        if isinstance(self._raised, (KeyboardInterrupt, InterruptedRunError)):
+            raise self._raised from None
 
     def _try(self, trial: optuna.Trial) -> float | Sequence[float]:
         try:
@@ -105,14 +120,14 @@ class Worker:
             self._raised = stop
             trial.set_user_attr(ENDED, INTERRUPTED)
             raise
-        except UserError as error:  # of the machine or the data: the next worker may do better
-            self._raised = error
-            trial.set_user_attr(ENDED, first_line(error))
-            raise
         except (TrialError, OptunaError, *LOST) as error:
             self._raised = error
             if isinstance(error, (TrialError, TrialPruned)):
                 self._defects = 0
+            raise
+        except (UserError, OSError) as error:  # of the machine or the data: the next worker may do better
+            self._raised = error
+            trial.set_user_attr(ENDED, first_line(error))
             raise
         except Exception as error:
             self._raised = error
@@ -122,13 +137,18 @@ class Worker:
         return result
 
     def _report_defect(self, trial: optuna.Trial, error: Exception) -> None:
-        """Fail the trial, with its traceback in the log; raises the error when there have been several in a row."""
+        """Fail the trial, with its traceback in the log.
+
+        Raises the error when there have been several in a row: then it is hardly this trial's, and the next worker may
+        try it again.
+        """
         reason = f"{type(error).__name__}: {first_line(error)}"
-        trial.set_user_attr(REASON, reason)
         self._defects += 1
         if self._defects >= DEFECTS:
-            log.error("trial %d failed, as the %d before it did: the search ends", trial.number, DEFECTS - 1)
+            trial.set_user_attr(ENDED, reason)
+            log.error("trial %d failed, as the %d before it did: the worker ends", trial.number, DEFECTS - 1)
             raise error
+        trial.set_user_attr(REASON, reason)
         log.exception("trial %d failed, and the search goes on", trial.number)
 
     def _refuse_surplus(self, trial: optuna.Trial) -> None:
@@ -144,20 +164,19 @@ class Worker:
         self._at_hand = None
         self.on_trial(trial)
 
-    def _has_failed(self) -> bool:
-        """Whether the study has the trial at hand as failed: by this process's word, or by another's that took it."""
-        last = self._at_hand
-        return last is not None and self.study.get_trials(deepcopy=False)[last].state == TrialState.FAIL
+    def _trial(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
 
     def _queue_again(self) -> None:
+        """Give the trial at hand back, unless it has ended for a reason of its own."""
         if self._at_hand is None:
             return
-        trial = self.study.get_trials(deepcopy=False)[self._at_hand]
-        if trial.state == TrialState.RUNNING:  # the signal came while Optuna proposed
+        trial = self._trial(self._at_hand)
+        if trial.state == TrialState.RUNNING:  # the signal came while Optuna proposed, or was about to tell
             storage = self.study._storage
             storage.set_trial_user_attr(trial._trial_id, ENDED, INTERRUPTED)
             storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        if self._has_failed():
+        if lost_its_worker(self._trial(self._at_hand)):
             self._survivors.requeue(self._at_hand)
 
     def _others_are_at_work(self, trials: list[FrozenTrial]) -> bool:

@@ -45,10 +45,12 @@ class Workers:
         """Raises InterruptedRunError when a signal ended them, and UserError when every worker failed."""
         signals: list[int] = []
         processes: list[subprocess.Popen[bytes]] = []
+        told: set[int] = set()
 
         def pass_on(number: int, frame: FrameType | None) -> None:
             if not signals or number == signal.SIGINT:  # others may come more than once without a meaning
                 for process in processes:
+                    told.add(process.pid)
                     process.send_signal(signal.SIGINT)
             signals.append(number)
 
@@ -58,9 +60,8 @@ class Workers:
                 if signals:
                     break
                 process = self._spawn(index)
-                missed = bool(signals)  # what came while it was begun was not passed on to it
                 processes.append(process)
-                if missed:
+                if signals and process.pid not in told:  # they came while it was begun
                     process.send_signal(signal.SIGINT)
             while any(process.poll() is None for process in processes):
                 time.sleep(_LOOK)

@@ -16,18 +16,18 @@ from memx.errors import UserError
 from memx.recipe import Recipe
 
 
-@pytest.mark.parametrize(("device", "chosen"), [("cuda", []), ("cuda:1", ["cuda:1"]), ("cpu", [])])
+@pytest.mark.parametrize(("device", "chosen"), [("cuda", []), ("cuda:1", ["cuda:1"]), ("cpu", []), ("cpu:0", [])])
 def test_a_gpu_is_chosen_where_its_number_is_given(
     device: str, chosen: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a number it is accelerate that gives every process its own; torch refuses to be given none."""
     asked: list[str] = []
-    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda chosen: asked.append(str(chosen)))
 
     class Accelerator:
         def __init__(self, **words: Any):
             self.device = torch.device(device)
-            assert words["cpu"] == (device == "cpu")
+            assert words["cpu"] == device.startswith("cpu")
 
     monkeypatch.setattr("accelerate.Accelerator", Accelerator)
     make_accelerator(Recipe.load("gdkvm_phantom").train, device)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from memx.engine.checkpoint import load_training_state
 from memx.engine.run import RunFolder
-from memx.engine.trackers import check_trackers, flat
+from memx.engine.trackers import Trackers, check_trackers, flat
 from memx.engine.train import Step, Trainer
 from memx.errors import RecipeError, UserError
 from memx.recipe import Recipe
@@ -67,6 +68,28 @@ def test_a_tracker_that_cannot_write_ends_the_run_with_a_checkpoint_of_that_step
     resumed.restore()
     resumed.run()
     assert resumed.iteration == recipe.train.iterations
+
+
+def test_another_tracker_that_is_out_of_reach_is_warned_about(
+    phantom_root: Path, tmp_path: Path, tiny: Callable[..., Recipe], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Far:
+        name = "far"
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            raise ConnectionError("no route to host")
+
+        finish = log
+
+    recipe = tiny(phantom_root, "train.iterations=1")
+    accelerator = Accelerator(cpu=True)
+    trackers = Trackers(accelerator, recipe, tmp_path, 0)
+    accelerator.trackers.append(Far())  # type: ignore[arg-type]
+    trackers.log({"iteration": 3, "loss": 1.0})
+    trackers.flush()
+    assert "train.trackers: far: step 3 was not written: no route to host" in caplog.text
+    accelerator.trackers.pop()
+    trackers.finish()
 
 
 def test_no_tracker_writes_nothing_and_does_not_change_the_recipe(

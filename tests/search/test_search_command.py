@@ -15,7 +15,7 @@ import memx
 from memx.engine.manifest import device_words
 from memx.engine.run import RunFolder
 from memx.recipe import Recipe
-from memx.search.folder import SearchFolder
+from memx.search.folder import SearchFolder, StudyPlace
 from memx.search.rows import Standing
 from memx.search.study import asks, recipe_of, standing
 
@@ -173,6 +173,53 @@ def test_a_folder_finds_its_study_in_its_storage_only(
     status, out, err = command(*shown, "--storage", there)
     assert status == 0, err
     assert "1 of 1 trials ended" in out
+
+
+@pytest.mark.usefixtures("no_reports")
+def test_a_study_that_was_left_behind_is_missed(
+    write_recipe: Any, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["search", write_recipe(tmp_path / "r.yaml", "train.iterations=1", trials=1), "--out", "out"]
+    assert command(*words)[0] == 0
+    assert command(*words, "--storage", "sqlite:///out/study.db")[0] == 0, "it is the folder's own"
+    (tmp_path / "out/study.db").rename(tmp_path / "away")
+    for asked in (["search", "--show", "out"], words):
+        status, _, err = command(*asked)
+        assert status == 2
+        assert "out/study.db: is not there, and the study of the trials beside it lies in it; put it back" in err
+        assert not (tmp_path / "out/study.db").exists()
+    (tmp_path / "out/study.json").write_text("{")
+    status, _, err = command("search", "--show", "out")
+    assert status == 2
+    assert "study.json: cannot be read" in err
+    assert "put it back, or search anew with another --out" in " ".join(err.split())
+
+
+def test_of_two_that_begin_a_folder_the_first_has_it(write_recipe: Any, tmp_path: Path) -> None:
+    recipe = Recipe.load(write_recipe(tmp_path / "r.yaml"))
+    folder = SearchFolder(tmp_path / "out")
+    folder.make()
+    folder.write(recipe, StudyPlace("one", "1", "study.db"))
+    with pytest.raises(memx.errors.UserError, match="another process has begun study one in study"):  # type: ignore[attr-defined]
+        folder.write(recipe, StudyPlace("two", "2", "journal:two"))
+    folder.write(recipe, StudyPlace("one", "1", "study.db"))
+    assert folder.study() == StudyPlace("one", "1", "study.db")
+    assert {path.name for path in folder.path.iterdir()} == {"study.json", "search.yaml", "trials"}
+
+
+def test_a_machine_that_can_train_nothing_begins_no_trial(
+    write_recipe: Any, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_recipe(tmp_path / "r.yaml", trials=1)
+    for word, said in (
+        ("train.precision=fp16", "train.precision=fp16 needs a GPU"),
+        ("train.trackers=[wandb]", "train.trackers: wandb is not installed"),
+    ):
+        status, _, err = command("search", path, word, "--out", tmp_path / "out")
+        assert status == 2
+        assert said in err
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("word", ["search_memory", "--out=x", "--study=x", "--workers=2"])

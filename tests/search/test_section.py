@@ -62,8 +62,8 @@ def load(tmp_path: Path, **search: Any) -> Recipe:
             r"search: startup is the size of nsga2's generations, which is 2 at least",
         ),
         (
-            {"space": {"model.key_dim": {"int": [1, 10**6]}}, "sampler": "grid"},
-            r"search: a grid of 1,000,000 combinations cannot be visited; take sampler tpe or random",
+            {"space": {"model.key_dim": {"int": [1, 10**12]}}, "sampler": "grid"},
+            r"search: a grid of 1,000,000,000,000 combinations cannot be visited; take sampler tpe or random",
         ),
         ({"trails": 3}, r"search\.trails: unknown option; did you mean 'trials'\?"),
         ({"sampler": "tpee"}, r"search\.sampler: input should be 'tpe', 'random'"),

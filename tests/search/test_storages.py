@@ -19,7 +19,7 @@ import pytest
 from memx.engine.manifest import without_password
 from memx.errors import UserError
 from memx.recipe import Recipe
-from memx.search.storage import open_storage, shown_url
+from memx.search.storage import in_reach, open_storage, shown_url
 from memx.search.study import digest
 from memx.search.worker import Worker
 from memx.search.workers import Workers
@@ -173,6 +173,17 @@ def test_workers_get_the_url_where_other_users_cannot_read_it(
 def test_passwords_are_not_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
     assert shown_url(url) == shown
+
+
+def test_a_journal_whose_disk_is_gone_or_full_says_so(tmp_path: Path) -> None:
+    url = f"journal:{tmp_path / 'away' / 'study.log'}"
+    study = optuna.create_study(storage=open_storage(url))
+    (tmp_path / "away" / "study.log").rename(tmp_path / "moved")
+    (tmp_path / "away").rmdir()
+    with pytest.raises(UserError) as caught, in_reach(url, tmp_path / "out"):
+        study.ask()
+    assert "study.log has gone away, or refuses: " in str(caught.value)
+    assert f"What was trained is kept in {tmp_path / 'out'}" in str(caught.value)
 
 
 def test_a_redis_that_is_not_there_is_named_without_its_password() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from memx.engine.interruption import raising
 from memx.errors import UserError
 from memx.profile.components import UncountedError
 from memx.recipe import Recipe
-from memx.search.lineage import history
+from memx.search.lineage import SURPLUS, history
 from memx.search.start import Started, start
 from memx.search.trial import Trials
 from memx.search.worker import DEFECTS, Worker
@@ -121,6 +122,8 @@ def test_a_defect_of_every_trial_ends_the_search(begin: Begin) -> None:
     with pytest.raises(RuntimeError, match="nothing works"):
         worker.run()
     assert states(started) == ["failed"] * DEFECTS
+    worker._survivors.queue_again()  # the last may be tried again: it is hardly its own fault
+    assert states(started) == ["failed"] * (DEFECTS - 1) + ["taken_over", "waiting"]
 
 
 def test_data_that_a_trial_itself_asks_for_are_its_own(begin: Begin) -> None:
@@ -142,6 +145,26 @@ def test_data_that_are_gone_end_the_worker(begin: Begin, monkeypatch: pytest.Mon
     )
     worker.trials.recipe = gone
     with pytest.raises(UserError, match="gone"):
+        worker.run()
+    assert states(started) == ["taken_over", "waiting"]
+
+
+def test_data_that_are_gone_are_no_trials_fault_where_trials_ask_for_their_own(begin: Begin, tmp_path: Path) -> None:
+    started, worker = begin(space={"data.frames": {"choice": [2, 3]}})
+    recipe = worker.trials.recipe
+    data = recipe.data.model_copy(update={"root": tmp_path / "gone"})
+    worker.trials.recipe = recipe.model_copy(update={"data": data})
+    with pytest.raises(UserError, match="gone"):
+        worker.run()
+    assert states(started) == ["taken_over", "waiting"]
+
+
+def test_what_the_system_refuses_ends_the_worker(begin: Begin) -> None:
+    def many(trial: optuna.Trial, step: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    started, worker = begin(steps=9, on_step=many, trials=1)
+    with pytest.raises(OSError, match="Too many open files"):
         worker.run()
     assert states(started) == ["taken_over", "waiting"]
 
@@ -204,6 +227,31 @@ def test_a_signal_while_optuna_proposes_gives_the_trial_back(
     assert states(started) == ["taken_over", "complete"]
 
 
+def test_a_signal_while_optuna_tells_gives_the_trial_back(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(*words: Any) -> None:
+        raise KeyboardInterrupt
+
+    started, worker = begin(trials=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("memx.search.strategy.SeededSampler.after_trial", tell)
+        with pytest.raises(KeyboardInterrupt):
+            worker.run()
+    assert started.study.trials[0].state.is_finished()
+    worker.run()
+    assert sum(row.state == "complete" for row in started.standing().trials) == 1
+
+
+def test_a_trial_that_failed_by_itself_is_not_given_back(begin: Begin) -> None:
+    """The signal came just after it had ended."""
+    started, worker = begin(trials=1)
+    trial = started.study.ask()
+    trial.set_user_attr("memx_reason", "the loss became nan")
+    started.study.tell(trial.number, state=TrialState.FAIL)
+    worker._at_hand = trial.number
+    worker._queue_again()
+    assert states(started) == ["failed"]
+
+
 def test_a_trial_that_was_measured_and_not_yet_refused_is_refused_by_the_next(begin: Begin) -> None:
     started, worker = begin(trials=1, constraints=["state_bytes < 10"], space={"model.memory": {"choice": ["linear"]}})
     trial = started.study.ask()
@@ -241,6 +289,26 @@ def test_a_grid_outlives_a_worker_that_died_before_it_drew(begin: Begin, monkeyp
     monkeypatch.setattr("memx.search.survivors.GRACE", 0)
     worker.run()
     assert sorted(states(started)) == ["complete", "complete", "taken_over"]
+
+
+def test_a_worker_too_many_at_the_end_of_a_grid_gives_way(begin: Begin) -> None:
+    """Three begin trials of a grid of two."""
+    space = {"model.memory": {"choice": ["linear", "softmax"]}}
+    started, worker = begin(space=space, sampler="grid")
+    drawn = [worker.trials.draw(started.study.ask()) for _ in range(2)]
+    worker._one()
+    assert [SURPLUS in trial.user_attrs for trial in started.study.trials] == [False, False, True]
+    assert drawn[0] != drawn[1]
+
+
+def test_a_grid_has_first_ones_that_are_the_same_once(begin: Begin) -> None:
+    space = {"model.memory": {"choice": ["linear", "softmax"]}, "model.value_dim": {"choice": [8, 16]}}
+    first = [{"model.memory": "softmax"}, {"model.value_dim": 8, "model.memory": "softmax"}, {"model.value_dim": 8}]
+    started, worker = begin(space=space, sampler="grid", first=first, trials=9)
+    worker.run()
+    found = [tuple(sorted(trial.parameters.items())) for trial in started.standing().trials]
+    assert len(found) == len(set(found)) == 4
+    assert dict(found[0])["model.memory"] == "softmax"
 
 
 @pytest.mark.parametrize("pruner", ["percentile", "halving", "hyperband"])
