@@ -121,7 +121,9 @@ def work(out: Path, storage: str | None, study: str | None, heartbeat: int, devi
     refuse_machine(trials.recipe, trials.space, device)
     started = attach(trials.recipe, folder, url=storage, name=study, heartbeat=heartbeat)
     with in_reach(started.url, folder.path), raising():
-        _take(started, trials, lambda force=False: None)
+        console = Console(highlight=False, markup=False, force_terminal=False)  # the log
+        with _shown(console, started) as show:
+            _take(started, trials, show)
 
 
 def _take(started: Started, trials: Trials, show: Callable[..., None]) -> None:
@@ -131,7 +133,7 @@ def _take(started: Started, trials: Trials, show: Callable[..., None]) -> None:
 
 def _stopped(started: Started, status: int) -> InterruptedRunError:
     error = InterruptedRunError(
-        "interrupted; the trial at hand is saved, and the same command goes on with it.\n"
+        "interrupted; what was at hand is saved, and the same command goes on with it.\n"
         f"So far: memx search --show {started.folder.path}"
     )
     error.status = status

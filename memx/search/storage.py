@@ -75,13 +75,19 @@ def open_storage(url: str, *, heartbeat: int = 20, retries: int = 3) -> BaseStor
                 return JournalStorage(JournalRedisBackend(url))
         return _relational(url, heartbeat, retries)
     except (ArgumentError, NoSuchModuleError):
-        raise UserError(
-            f"--storage {shown_url(url)}: is no storage; write an RDB's URL (sqlite:///study.db, "
-            "postgresql+psycopg://user@host/name) or journal:FILE"
-        ) from None
+        prefix, colon, rest = shown_url(url).partition("://")
+        right = (
+            f"write postgresql+psycopg://{rest}"
+            if colon and prefix in ("postgres", "postgresql")
+            else (
+                "write an RDB's URL (sqlite:///study.db, postgresql+psycopg://user@host/name, "
+                "mysql+pymysql://user@host/name), journal:FILE or redis://host/0"
+            )
+        )
+        raise UserError(f"--storage {shown_url(url)}: is no storage; {right}") from None
     except ImportError as error:
-        name = (error.name or str(error)).split(".")[0]
-        remedy = next((text for driver, text in _DRIVERS.items() if driver in str(error)), f"install {name}")
+        said = f"{error} {error.__cause__ or error.__context__ or ''} {url.partition('://')[0]}"
+        remedy = next((text for driver, text in _DRIVERS.items() if driver in said), f"It says: {first_line(error)}")
         raise UserError(f"--storage {shown_url(url)}: its driver is not installed. {remedy}") from None
     except (*LOST, OSError) as error:
         raise UserError(f"--storage {shown_url(url)}: cannot be reached: {_cause(error)}") from None

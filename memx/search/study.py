@@ -21,7 +21,7 @@ from memx.recipe import Recipe
 from memx.search.experimental import accepted
 from memx.search.lineage import is_surplus, taken_over
 from memx.search.measures import Constraint
-from memx.search.requeue import ENDED
+from memx.search.requeue import ENDED, INTERRUPTED
 from memx.search.rows import Goal, Standing, State, Trial
 from memx.search.section import Search
 from memx.search.strategy import make_pruner
@@ -161,7 +161,9 @@ def standing(study: optuna.Study, recipe: Recipe, folder: Path | None) -> Standi
         for objective in search.objectives
     )
     rows = tuple(
-        _row(trial, search.limits, folder, later.get(trial.number)) for trial in trials if not is_surplus(trial)
+        _row(trial, search.limits, folder, trials[later[trial.number]] if trial.number in later else None)
+        for trial in trials
+        if not is_surplus(trial)
     )
     return Standing(study.study_name, goals, tuple(search.constraints), rows, search.trials)
 
@@ -175,11 +177,13 @@ _STATES: dict[TrialState, State] = {
 }
 
 
-def _row(trial: FrozenTrial, limits: Sequence[Constraint], folder: Path | None, later: int | None) -> Trial:
+def _row(trial: FrozenTrial, limits: Sequence[Constraint], folder: Path | None, later: FrozenTrial | None) -> Trial:
     reason = str(trial.user_attrs.get(REASON, ""))
     state = _STATES[trial.state]
     if later is not None:
-        state, reason = "taken_over", reason or f"its worker stopped; trial {later} went on with its run"
+        stopped = "it was interrupted" if trial.user_attrs.get(ENDED) == INTERRUPTED else "its worker stopped"
+        goes = "will go" if later.state == TrialState.WAITING else "went"
+        state, reason = "taken_over", reason or f"{stopped}; trial {later.number} {goes} on with its run"
     elif state == "pruned" and reason:
         state = "refused"
     elif state == "failed" and not reason:

@@ -99,7 +99,8 @@ def _headline(standing: Standing, front: Sequence[Trial]) -> list[RenderableType
         lines.append(Text(_best_words(standing, front), style="bold"))
     elif done:
         kept = " that keeps all constraints" if any(t.state == "complete" for t in standing.trials) else ""
-        lines.append(Text(f"no complete trial{kept} yet"))
+        over = standing.budget is not None and done >= standing.budget
+        lines.append(Text(f"no complete trial{kept}{'' if over else ' yet'}"))
     return lines
 
 
