@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -184,6 +185,23 @@ def test_a_journal_whose_disk_is_gone_or_full_says_so(tmp_path: Path) -> None:
         study.ask()
     assert "study.log has gone away, or refuses: " in str(caught.value)
     assert f"What was trained is kept in {tmp_path / 'out'}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            f"postgresql+psycopg://me:{PASSWORD}@host/name",
+            r"not installed\. PostgreSQL: `pip install psycopg",
+        ),
+        (f"postgres://me:{PASSWORD}@host/name", r"is no storage; write postgresql\+psycopg://me:\*\*\*@host/name"),
+    ],
+)
+def test_how_to_reach_postgresql_is_said(url: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UserError, match=message) as caught:
+        open_storage(url)
+    assert PASSWORD not in str(caught.value)
 
 
 def test_a_redis_that_is_not_there_is_named_without_its_password() -> None:
